@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every library lowbit uses, found as Debian 12 and Ubuntu 24.04 package it. Why each one: docs/dependencies.md.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(TBB REQUIRED)
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+find_package(nlohmann_json REQUIRED)
+find_package(simdjson REQUIRED)
+find_package(SQLite3 REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(dnnl REQUIRED)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
+
+if(NOT TARGET hwy::hwy)  # the Debian package has a pkg-config file only
+  add_library(lowbit_hwy INTERFACE)
+  target_link_libraries(lowbit_hwy INTERFACE PkgConfig::HWY)
+  add_library(hwy::hwy ALIAS lowbit_hwy)
+endif()
+
+add_library(lowbit_utf8proc INTERFACE)
+target_link_libraries(lowbit_utf8proc INTERFACE PkgConfig::UTF8PROC)
+
+add_library(lowbit_yaml INTERFACE)  # the target's name changed between yaml-cpp 0.7 and 0.8
+if(TARGET yaml-cpp::yaml-cpp)
+  target_link_libraries(lowbit_yaml INTERFACE yaml-cpp::yaml-cpp)
+else()
+  target_link_libraries(lowbit_yaml INTERFACE yaml-cpp)
+endif()
+
+# Debian's oneDNN runs on OpenMP; we pin it to one thread per call (kernels/cpu/onednn.cc).
+add_library(lowbit_dnnl INTERFACE)
+target_link_libraries(lowbit_dnnl INTERFACE DNNL::dnnl OpenMP::OpenMP_CXX)
+
+if(LOWBIT_BUILD_TESTS)
+  enable_testing()
+  find_package(GTest REQUIRED)
+endif()

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/base/build_info.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <ctime>
+#include <fstream>
+
+#include "build_version.h"
+
+namespace lowbit {
+
+std::string VersionText() { return LOWBIT_VERSION; }
+std::string CodeVersion() { return std::string(LOWBIT_VERSION) + "+" + LOWBIT_COMMIT; }
+
+std::string CompilerText() {
+#if defined(__clang__)
+  return fmt::format("Clang {}.{}.{}", __clang_major__, __clang_minor__, __clang_patchlevel__);
+#else
+  return fmt::format("GCC {}.{}.{}", __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
+#endif
+}
+
+uint64_t PeakMemoryBytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::strtoull(line.c_str() + 6, nullptr, 10) * 1024;  // "… kB"
+  }
+  return 0;
+}
+
+bool ResetPeakMemory() {
+  std::ofstream file("/proc/self/clear_refs");
+  file << "5" << std::flush;
+  return file.good();
+}
+
+std::string UtcNow() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))); }
+
+}  // namespace lowbit

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/base/files.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "lowbit/base/error.h"
+#include "lowbit/base/mapped_file.h"
+
+namespace lowbit {
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view kTempSuffix = ".tmp";
+
+// fsync of a folder makes the rename inside it durable.
+bool SyncFolder(const fs::path& folder) {
+  const int fd = open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return false;
+  const bool ok = fsync(fd) == 0;
+  close(fd);
+  return ok;
+}
+
+// The process id in ".NAME.PID.tmp", or 0 for another name.
+pid_t OwnerOfTemporary(const std::string& name) {
+  if (!name.starts_with('.') || !name.ends_with(kTempSuffix)) return 0;
+  const std::string stem = name.substr(0, name.size() - kTempSuffix.size());
+  const size_t dot = stem.rfind('.');
+  if (dot == 0 || dot == std::string::npos || dot + 1 == stem.size()) return 0;
+  if (stem.find_first_not_of("0123456789", dot + 1) != std::string::npos) return 0;
+  return static_cast<pid_t>(std::strtol(stem.c_str() + dot + 1, nullptr, 10));
+}
+
+}  // namespace
+
+std::string ReadFile(const std::string& path, size_t max_bytes) {
+  const int fd = OpenRegularFile(path);
+  std::string content;
+  struct stat info {};
+  if (fstat(fd, &info) == 0 && static_cast<size_t>(info.st_size) > max_bytes) {
+    close(fd);
+    throw Error(ErrorKind::kContent, Place(path),
+                fmt::format("{} bytes, expected at most {}", info.st_size, max_bytes));
+  }
+  content.resize(static_cast<size_t>(info.st_size));
+  size_t done = 0;
+  while (done < content.size()) {
+    const ssize_t n = read(fd, content.data() + done, content.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      const std::string reason = std::strerror(errno);
+      close(fd);
+      throw Error(ErrorKind::kResource, Place(path), fmt::format("cannot read: {}", reason));
+    }
+    if (n == 0) break;
+    done += static_cast<size_t>(n);
+  }
+  close(fd);
+  content.resize(done);
+  return content;
+}
+
+void RequireDirectory(const std::string& path, std::string_view what) {
+  std::error_code code;
+  const fs::file_status status = fs::status(path, code);
+  if (!fs::exists(status)) {
+    throw Error(ErrorKind::kMissing, Place(path), fmt::format("no such folder, expected {}", what));
+  }
+  if (!fs::is_directory(status)) {
+    throw Error(ErrorKind::kMissing, Place(path), fmt::format("not a folder, expected {}", what));
+  }
+  if (access(path.c_str(), R_OK | X_OK) != 0) {
+    throw Error(ErrorKind::kMissing, Place(path), fmt::format("cannot enter: {}", std::strerror(errno)));
+  }
+}
+
+void MakeDirectory(const std::string& path) {
+  std::error_code code;
+  fs::create_directories(path, code);
+  if (fs::is_directory(path)) return;
+  if (fs::exists(path)) throw Error(ErrorKind::kConflict, Place(path), "is a file, expected a folder or nothing");
+  throw Error(ErrorKind::kResource, Place(path), fmt::format("cannot create the folder: {}", code.message()));
+}
+
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
+  const fs::path target(path_);
+  if (fs::is_directory(target)) {
+    throw Error(ErrorKind::kConflict, Place(path_), "is a folder, expected a file to write");
+  }
+  temp_ = (target.parent_path() / fmt::format(".{}.{}{}", target.filename().string(), getpid(), kTempSuffix)).string();
+  fd_ = open(temp_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd_ < 0) {
+    const std::string reason = std::strerror(errno);
+    temp_.clear();
+    throw Error(ErrorKind::kResource, Place(path_), fmt::format("cannot create: {}", reason));
+  }
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ >= 0) close(fd_);
+  if (!temp_.empty()) unlink(temp_.c_str());
+}
+
+void AtomicFile::Fail(std::string_view action) {
+  const std::string reason = std::strerror(errno);
+  throw Error(ErrorKind::kResource, Place(path_),
+              fmt::format("cannot {}: {} ({} bytes written so far)", action, reason, size_));
+}
+
+void AtomicFile::Write(std::span<const std::byte> bytes) {
+  LOWBIT_ASSERT(fd_ >= 0);
+  while (!bytes.empty()) {
+    const ssize_t n = write(fd_, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) Fail("write");
+    size_ += static_cast<size_t>(n);
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+}
+
+void AtomicFile::Commit() {
+  LOWBIT_ASSERT(fd_ >= 0);
+  // After a failed fsync the pages count as clean: a second one would "succeed" with the data gone.
+  if (fsync(fd_) != 0) Fail("write to disk");
+  const int fd = fd_;
+  fd_ = -1;
+  if (close(fd) != 0) Fail("close");
+  if (rename(temp_.c_str(), path_.c_str()) != 0) Fail("rename into place");
+  temp_.clear();
+  if (!SyncFolder(fs::path(path_).parent_path())) Fail("sync the folder");
+}
+
+void WriteFileAtomic(const std::string& path, std::string_view content) {
+  AtomicFile file(path);
+  file.Write(content);
+  file.Commit();
+}
+
+size_t RemoveStaleTemporaries(const std::string& folder) {
+  size_t removed = 0;
+  std::error_code code;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, code)) {
+    const pid_t owner = OwnerOfTemporary(entry.path().filename().string());
+    if (owner <= 0 || owner == getpid()) continue;
+    if (kill(owner, 0) == 0 || errno != ESRCH) continue;
+    removed += fs::remove(entry.path(), code) ? 1 : 0;
+  }
+  return removed;
+}
+
+}  // namespace lowbit

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/base/threads.h"
+
+#include <sched.h>
+#include <tbb/global_control.h>
+#include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "lowbit/base/error.h"
+
+namespace lowbit {
+namespace {
+
+int CoresOfThisProcess() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return 1;
+}
+
+int CountFromEnvironment() {
+  const char* text = std::getenv("OMP_NUM_THREADS");
+  if (text == nullptr) return CoresOfThisProcess();
+  const int n = std::atoi(text);
+  return n > 0 ? n : CoresOfThisProcess();
+}
+
+}  // namespace
+
+struct Threads::Impl {
+  explicit Impl(int count)
+      : control(tbb::global_control::max_allowed_parallelism, static_cast<size_t>(std::max(count, 2))),
+        arena(count) {}
+  tbb::global_control control;  // TBB would otherwise cap an arena at the number of cores
+  mutable tbb::task_arena arena;
+};
+
+Threads::Threads(int count) : count_(count > 0 ? count : CountFromEnvironment()) {
+  if (count_ > 1024) {
+    throw Error(ErrorKind::kUsage, fmt::format("{} threads asked for, expected at most 1024", count_));
+  }
+  impl_ = std::make_unique<Impl>(count_);
+}
+Threads::~Threads() = default;
+
+void Threads::For(size_t n, const std::function<void(size_t)>& body) const {
+  ForSlots(n, [&](size_t i, size_t) { body(i); });
+}
+
+void Threads::ForSlots(size_t n, const std::function<void(size_t, size_t)>& body) const {
+  if (n == 0) return;
+  impl_->arena.execute([&] {
+    tbb::parallel_for(
+        tbb::blocked_range<size_t>(0, n, 1),
+        [&](const tbb::blocked_range<size_t>& range) {
+          const auto slot = static_cast<size_t>(tbb::this_task_arena::current_thread_index());
+          for (size_t i = range.begin(); i < range.end(); ++i) body(i, slot);
+        },
+        tbb::simple_partitioner());
+  });
+}
+
+}  // namespace lowbit

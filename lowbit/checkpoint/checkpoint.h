@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tensors of a Hugging Face folder: model.safetensors, or shards listed by model.safetensors.index.json.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lowbit/checkpoint/safetensors.h"
+
+namespace lowbit {
+
+class Checkpoint {
+ public:
+  // Opens a folder. A single model.safetensors wins over an index, as in transformers; a warning says so.
+  // Shard names must be plain names inside the folder. Every mapped tensor must be in its shard.
+  // Throws Error{kMissing} or Error{kContent} with file and place.
+  explicit Checkpoint(const std::string& folder);
+
+  const std::string& folder() const { return folder_; }
+  bool Has(std::string_view name) const { return Find(name) != nullptr; }
+  const TensorEntry* Find(std::string_view name) const;
+  const SafetensorsFile& FileOf(std::string_view name) const;  // Throws Error{kContent} when absent
+
+  // The tensor, whatever its shape. Throws Error{kContent}.
+  TensorView Get(std::string_view name) const;
+  // The tensor, which must be floating and of this shape; `why` tells where the expectation comes from,
+  // e.g. "intermediate_size × hidden_size of config.json". Throws Error{kContent} naming file and tensor.
+  TensorView Get(std::string_view name, const Shape& expected, std::string_view why) const;
+
+  std::vector<std::string> Names() const;            // sorted
+  std::vector<std::string> FilePaths() const;        // shards in use, sorted
+  uint64_t TensorBytes() const;                      // data of all tensors
+
+  // SHA-256 over (shard name, SHA-256 of the shard) in sorted order: the identity of the weights.
+  // Reads every byte of every shard.
+
+  std::string WeightsHash() const;
+
+ private:
+  std::string folder_;
+  std::vector<std::unique_ptr<SafetensorsFile>> files_;
+  std::unordered_map<std::string, size_t> where_;    // tensor -> file
+};
+
+// Throws Error{kNumeric} naming the tensor, the first bad index and how many values are NaN or infinite.
+void RequireFinite(const TensorView& tensor, std::string_view name, const std::string& path);
+
+}  // namespace lowbit

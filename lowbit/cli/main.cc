@@ -1,0 +1,2 @@
+#include "lowbit/base/error.h"
+int main() { return 0; }

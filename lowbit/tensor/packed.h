@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// A low-bit weight matrix as it is stored and evaluated.
+//
+// Rows are output channels, columns input channels. Each row is cut into groups of `group_size` columns;
+// the last group of a row may be shorter. A weight of group k of row r is
+//   uniform   s[r,k] * (code - z[r,k])            code in 0 .. 2^bits - 1
+//   binary    m[r,k] + s[r,k] * (code ? +1 : -1)  bits = 1
+// Codes of one row form a little-endian bit stream that begins at a byte border: code c occupies bits
+// [c*bits, (c+1)*bits) of the row, lowest first. Symmetric formats store no zero points: z is 2^(bits-1).
+// Source of the formulas: docs/methods.md.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "lowbit/tensor/buffer.h"
+#include "lowbit/tensor/view.h"
+
+namespace lowbit {
+
+enum class PackFormat : uint8_t { kUniform, kBinary };
+std::string_view Name(PackFormat format);  // "uniform", "binary"
+
+struct PackedTensor {
+  PackFormat format = PackFormat::kUniform;
+  int bits = 4;             // 1..8
+  bool symmetric = false;   // uniform only: no stored zero points
+  DType scale_type = DType::kF16;  // what the scales occupy in a file: F16 or F32
+  size_t rows = 0, cols = 0;
+  size_t group_size = 0;    // columns per group; == cols for per channel
+
+  std::vector<uint8_t> codes;   // rows * RowBytes()
+  std::vector<float> scales;    // [rows, Groups()]; exactly representable in scale_type
+  std::vector<uint8_t> zeros;   // uniform, asymmetric: [rows, Groups()]
+  std::vector<float> means;     // binary: [rows, Groups()]; exactly representable in scale_type
+
+  size_t Groups() const { return group_size == 0 ? 0 : (cols + group_size - 1) / group_size; }
+  size_t RowBytes() const { return (cols * static_cast<size_t>(bits) + 7) / 8; }
+
+  // Bits the tensor needs, counted honestly: codes, scales, zero points (bits wide each) and means.
+  // Padding of rows to whole bytes is not counted: it is below 8 bits a row.
+  uint64_t StoredBits() const;
+  double BitsPerWeight() const;
+};
+
+// Throws Error{kContent} at `place` unless sizes and settings fit together and every scale is finite.
+void Validate(const PackedTensor& packed, const Place& place);
+
+// Codes of one row, one byte each. The scalar definition of the bit stream.
+void PackRow(std::span<const uint8_t> codes, int bits, uint8_t* out);
+void UnpackRow(const uint8_t* packed, int bits, std::span<uint8_t> codes);
+
+// Weights of rows [first, first + out.rows) as f32. The specification of every faster path.
+void Dequantize(const PackedTensor& packed, size_t first, MatView<float> out);
+
+}  // namespace lowbit
