@@ -2,12 +2,15 @@
 #include "lowbit/tensor/packed.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
 namespace lowbit {
 
-std::string_view Name(PackFormat format) { return format == PackFormat::kUniform ? "uniform" : "binary"; }
+std::string_view Name(PackFormat format) {
+  return format == PackFormat::kUniform ? "uniform" : "binary";
+}
 
 uint64_t PackedTensor::StoredBits() const {
   const uint64_t groups = static_cast<uint64_t>(rows) * Groups();
@@ -27,52 +30,140 @@ void Validate(const PackedTensor& packed, const Place& place) {
   };
   const PackedTensor& p = packed;
   check(p.bits >= 1 && p.bits <= 8, "bits", static_cast<size_t>(p.bits), "1 to 8");
-  check(p.format != PackFormat::kBinary || p.bits == 1, "bits of a binary tensor", static_cast<size_t>(p.bits), "1");
+  check(p.format != PackFormat::kBinary || p.bits == 1, "bits of a binary tensor",
+        static_cast<size_t>(p.bits), "1");
   check(p.rows > 0 && p.cols > 0, "the number of weights", p.rows * p.cols, "at least 1");
-  check(p.group_size > 0 && p.group_size <= p.cols, "group size", p.group_size, fmt::format("1 to {}", p.cols));
-  check(p.scale_type == DType::kF16 || p.scale_type == DType::kF32, "scale type", static_cast<size_t>(p.scale_type), "F16 or F32");
+  check(p.group_size > 0 && p.group_size <= p.cols, "group size", p.group_size,
+        fmt::format("1 to {}", p.cols));
+  check(p.scale_type == DType::kF16 || p.scale_type == DType::kF32, "scale type",
+        static_cast<size_t>(p.scale_type), "F16 or F32");
   const size_t groups = p.rows * p.Groups();
-  check(p.codes.size() == p.rows * p.RowBytes(), "bytes of codes", p.codes.size(), fmt::format("{}", p.rows * p.RowBytes()));
+  check(p.codes.size() == p.rows * p.RowBytes(), "bytes of codes", p.codes.size(),
+        fmt::format("{}", p.rows * p.RowBytes()));
   check(p.scales.size() == groups, "number of scales", p.scales.size(), fmt::format("{}", groups));
   const bool has_zeros = p.format == PackFormat::kUniform && !p.symmetric;
-  check(p.zeros.size() == (has_zeros ? groups : 0), "number of zero points", p.zeros.size(), fmt::format("{}", has_zeros ? groups : 0));
+  check(p.zeros.size() == (has_zeros ? groups : 0), "number of zero points", p.zeros.size(),
+        fmt::format("{}", has_zeros ? groups : 0));
   const bool has_means = p.format == PackFormat::kBinary;
-  check(p.means.size() == (has_means ? groups : 0), "number of means", p.means.size(), fmt::format("{}", has_means ? groups : 0));
+  check(p.means.size() == (has_means ? groups : 0), "number of means", p.means.size(),
+        fmt::format("{}", has_means ? groups : 0));
   for (size_t i = 0; i < groups; ++i) {
+    if (has_zeros && p.zeros[i] >> p.bits != 0) {
+      check(false, fmt::format("zero point of group {}", i), p.zeros[i],
+            fmt::format("0 to {}", (1 << p.bits) - 1));
+    }
     if (!std::isfinite(p.scales[i]) || (has_means && !std::isfinite(p.means[i]))) {
       throw Error(ErrorKind::kNumeric, place, fmt::format("scale of group {} is not finite", i));
     }
   }
 }
 
-void PackRow(std::span<const uint8_t> codes, int bits, uint8_t* out) {
-  uint32_t window = 0;  // bits not yet written, lowest first
-  int held = 0;
-  for (const uint8_t code : codes) {
-    LOWBIT_ASSERT(code < (1u << bits));
-    window |= static_cast<uint32_t>(code) << held;
-    held += bits;
-    while (held >= 8) {
-      *out++ = static_cast<uint8_t>(window);
-      window >>= 8;
-      held -= 8;
-    }
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "files and bit streams are little-endian");
+
+// The lowest `width` bits of every `stride` bits set.
+constexpr uint64_t Mask(int width, int stride) {
+  uint64_t mask = 0;
+  for (int at = 0; at < 64; at += stride) mask |= (~uint64_t{0} >> (64 - width)) << at;
+  return mask;
+}
+
+// Eight codes, one a byte, moved into the lowest 8 * kBits bits: neighbours meet in pairs, fours, eights.
+template <int kBits>
+uint64_t Squeeze(uint64_t x) {
+  constexpr uint64_t kOne = Mask(kBits, 16), kTwo = Mask(2 * kBits, 32), kFour = Mask(4 * kBits, 64);
+  x = (x & kOne) | ((x >> (8 - kBits)) & (kOne << kBits));
+  x = (x & kTwo) | ((x >> (16 - 2 * kBits)) & (kTwo << 2 * kBits));
+  return (x & kFour) | ((x >> (32 - 4 * kBits)) & (kFour << 4 * kBits));
+}
+
+// The inverse of Squeeze; bits of `x` above the lowest 8 * kBits are ignored.
+template <int kBits>
+uint64_t Spread(uint64_t x) {
+  constexpr uint64_t kOne = Mask(kBits, 16), kTwo = Mask(2 * kBits, 32), kFour = Mask(4 * kBits, 64);
+  x = (x & kFour) | ((x & (kFour << 4 * kBits)) << (32 - 4 * kBits));
+  x = (x & kTwo) | ((x & (kTwo << 2 * kBits)) << (16 - 2 * kBits));
+  return (x & kOne) | ((x & (kOne << kBits)) << (8 - kBits));
+}
+
+template <int kBits>
+void PackRowOf(std::span<const uint8_t> codes, uint8_t* out) {
+  uint64_t eight;
+  const size_t whole = codes.size() / 8, rest = codes.size() % 8;
+  for (size_t i = 0; i < whole; ++i, out += kBits) {  // eight codes fill kBits bytes
+    std::memcpy(&eight, codes.data() + 8 * i, 8);
+    eight = Squeeze<kBits>(eight);
+    std::memcpy(out, &eight, kBits);
   }
-  if (held > 0) *out = static_cast<uint8_t>(window);
+  if (rest == 0) return;
+  eight = 0;
+  std::memcpy(&eight, codes.data() + 8 * whole, rest);
+  eight = Squeeze<kBits>(eight);
+  std::memcpy(out, &eight, (rest * kBits + 7) / 8);
+}
+
+template <int kBits>
+void UnpackRowOf(const uint8_t* packed, std::span<uint8_t> codes) {
+  uint64_t eight = 0;
+  const size_t whole = codes.size() / 8, rest = codes.size() % 8;
+  for (size_t i = 0; i < whole; ++i, packed += kBits) {
+    std::memcpy(&eight, packed, kBits);
+    const uint64_t spread = Spread<kBits>(eight);
+    std::memcpy(codes.data() + 8 * i, &spread, 8);
+  }
+  if (rest == 0) return;
+  eight = 0;
+  std::memcpy(&eight, packed, (rest * kBits + 7) / 8);
+  eight = Spread<kBits>(eight);
+  std::memcpy(codes.data() + 8 * whole, &eight, rest);
+}
+
+}  // namespace
+
+void PackRow(std::span<const uint8_t> codes, int bits, uint8_t* out) {
+  switch (bits) {
+    case 1:
+      return PackRowOf<1>(codes, out);
+    case 2:
+      return PackRowOf<2>(codes, out);
+    case 3:
+      return PackRowOf<3>(codes, out);
+    case 4:
+      return PackRowOf<4>(codes, out);
+    case 5:
+      return PackRowOf<5>(codes, out);
+    case 6:
+      return PackRowOf<6>(codes, out);
+    case 7:
+      return PackRowOf<7>(codes, out);
+    case 8:
+      return PackRowOf<8>(codes, out);
+    default:
+      LOWBIT_ASSERT(false);
+  }
 }
 
 void UnpackRow(const uint8_t* packed, int bits, std::span<uint8_t> codes) {
-  const uint32_t mask = (1u << bits) - 1;
-  uint32_t window = 0;
-  int held = 0;
-  for (uint8_t& code : codes) {
-    if (held < bits) {
-      window |= static_cast<uint32_t>(*packed++) << held;
-      held += 8;
-    }
-    code = static_cast<uint8_t>(window & mask);
-    window >>= bits;
-    held -= bits;
+  switch (bits) {
+    case 1:
+      return UnpackRowOf<1>(packed, codes);
+    case 2:
+      return UnpackRowOf<2>(packed, codes);
+    case 3:
+      return UnpackRowOf<3>(packed, codes);
+    case 4:
+      return UnpackRowOf<4>(packed, codes);
+    case 5:
+      return UnpackRowOf<5>(packed, codes);
+    case 6:
+      return UnpackRowOf<6>(packed, codes);
+    case 7:
+      return UnpackRowOf<7>(packed, codes);
+    case 8:
+      return UnpackRowOf<8>(packed, codes);
+    default:
+      LOWBIT_ASSERT(false);
   }
 }
 
@@ -88,7 +179,8 @@ void Dequantize(const PackedTensor& packed, size_t first, MatView<float> out) {
       const size_t i = row * packed.Groups() + k, end = std::min(packed.cols, (k + 1) * packed.group_size);
       const float s = packed.scales[i];
       if (packed.format == PackFormat::kBinary) {
-        for (size_t c = k * packed.group_size; c < end; ++c) w[c] = packed.means[i] + (codes[c] != 0 ? s : -s);
+        for (size_t c = k * packed.group_size; c < end; ++c)
+          w[c] = packed.means[i] + (codes[c] != 0 ? s : -s);
       } else {
         const float z = packed.symmetric ? symmetric_zero : static_cast<float>(packed.zeros[i]);
         for (size_t c = k * packed.group_size; c < end; ++c) w[c] = s * (static_cast<float>(codes[c]) - z);

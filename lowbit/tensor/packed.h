@@ -48,7 +48,8 @@ struct PackedTensor {
 // Throws Error{kContent} at `place` unless sizes and settings fit together and every scale is finite.
 void Validate(const PackedTensor& packed, const Place& place);
 
-// Codes of one row, one byte each. The scalar definition of the bit stream.
+// Codes of one row, one byte each, below 2^bits, to and from their bit stream. Unused bits of the last
+// byte are written as 0 and ignored when read.
 void PackRow(std::span<const uint8_t> codes, int bits, uint8_t* out);
 void UnpackRow(const uint8_t* packed, int bits, std::span<uint8_t> codes);
 

@@ -22,6 +22,37 @@ TEST(PackRow, RoundTripIsExactForEveryBitWidthAndOddLength) {
   }
 }
 
+// The definition of the bit stream: bit k of code c is bit c * bits + k of the row.
+std::vector<uint8_t> PackedBitByBit(const std::vector<uint8_t>& codes, int bits) {
+  const auto width = static_cast<size_t>(bits);
+  std::vector<uint8_t> out((codes.size() * width + 7) / 8);
+  for (size_t at = 0; at < codes.size() * width; ++at) {
+    const int bit = codes[at / width] >> (at % width) & 1;
+    out[at / 8] = static_cast<uint8_t>(out[at / 8] | bit << (at % 8));
+  }
+  return out;
+}
+
+TEST(PackRow, MatchesTheDefinitionOfTheBitStreamAtEveryLength) {
+  std::mt19937 rng(2);
+  for (int bits = 1; bits <= 8; ++bits) {
+    for (size_t n = 1; n <= 70; ++n) {
+      std::vector<uint8_t> codes(n);
+      for (uint8_t& c : codes) c = static_cast<uint8_t>(rng() & ((1u << bits) - 1));
+      std::vector<uint8_t> packed((n * static_cast<size_t>(bits) + 7) / 8, 0xFF);  // must be overwritten
+      PackRow(codes, bits, packed.data());
+      EXPECT_EQ(packed, PackedBitByBit(codes, bits)) << bits << " bits, " << n << " codes";
+    }
+  }
+}
+
+TEST(UnpackRow, IgnoresBitsBehindTheLastCode) {
+  std::vector<uint8_t> codes(3);
+  const std::vector<uint8_t> packed = {0b11010001, 0b11111110};  // 001, 010, 011, then seven bits of noise
+  UnpackRow(packed.data(), 3, codes);
+  EXPECT_EQ(codes, (std::vector<uint8_t>{1, 2, 3}));
+}
+
 TEST(PackRow, LowestCodeIsInTheLowestBits) {
   const std::vector<uint8_t> codes = {1, 2, 3};  // 3 bits each: 001, 010, 011 -> 0b0_11010001
   std::vector<uint8_t> packed(2);
@@ -65,6 +96,9 @@ TEST(Validate, NamesWhatDoesNotFit) {
   EXPECT_THROW(Validate(p, Place("x")), Error);
   p = Small();
   p.group_size = 4;
+  EXPECT_THROW(Validate(p, Place("x")), Error);
+  p = Small();
+  p.zeros[1] = 4;  // 2 bits: 0 to 3
   EXPECT_THROW(Validate(p, Place("x")), Error);
 }
 
