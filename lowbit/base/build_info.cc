@@ -12,8 +12,12 @@
 
 namespace lowbit {
 
-std::string VersionText() { return LOWBIT_VERSION; }
-std::string CodeVersion() { return std::string(LOWBIT_VERSION) + "+" + LOWBIT_COMMIT; }
+std::string VersionText() {
+  return LOWBIT_VERSION;
+}
+std::string CodeVersion() {
+  return std::string(LOWBIT_VERSION) + "+" + LOWBIT_COMMIT;
+}
 
 std::string CompilerText() {
 #if defined(__clang__)
@@ -37,6 +41,8 @@ bool ResetPeakMemory() {
   return file.good();
 }
 
-std::string UtcNow() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))); }
+std::string UtcNow() {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
+}
 
 }  // namespace lowbit

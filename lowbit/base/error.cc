@@ -7,14 +7,22 @@ namespace lowbit {
 
 std::string_view Name(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::kInternal: return "internal";
-    case ErrorKind::kUsage: return "usage";
-    case ErrorKind::kContent: return "content";
-    case ErrorKind::kMissing: return "missing";
-    case ErrorKind::kResource: return "resource";
-    case ErrorKind::kConflict: return "conflict";
-    case ErrorKind::kNumeric: return "numeric";
-    case ErrorKind::kNetwork: return "network";
+    case ErrorKind::kInternal:
+      return "internal";
+    case ErrorKind::kUsage:
+      return "usage";
+    case ErrorKind::kContent:
+      return "content";
+    case ErrorKind::kMissing:
+      return "missing";
+    case ErrorKind::kResource:
+      return "resource";
+    case ErrorKind::kConflict:
+      return "conflict";
+    case ErrorKind::kNumeric:
+      return "numeric";
+    case ErrorKind::kNetwork:
+      return "network";
   }
   return "unknown";
 }

@@ -28,7 +28,9 @@ enum class ErrorKind : uint8_t {
 
 inline constexpr int kExitPartial = 9;  // finished, but some cells failed
 
-constexpr int ExitCode(ErrorKind kind) { return static_cast<int>(kind); }
+constexpr int ExitCode(ErrorKind kind) {
+  return static_cast<int>(kind);
+}
 std::string_view Name(ErrorKind kind);  // "content", "missing", …
 
 // Where an error is: a file and a path inside it.

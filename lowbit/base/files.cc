@@ -86,7 +86,8 @@ void MakeDirectory(const std::string& path) {
   std::error_code code;
   fs::create_directories(path, code);
   if (fs::is_directory(path)) return;
-  if (fs::exists(path)) throw Error(ErrorKind::kConflict, Place(path), "is a file, expected a folder or nothing");
+  if (fs::exists(path))
+    throw Error(ErrorKind::kConflict, Place(path), "is a file, expected a folder or nothing");
   throw Error(ErrorKind::kResource, Place(path), fmt::format("cannot create the folder: {}", code.message()));
 }
 
@@ -95,7 +96,8 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   if (fs::is_directory(target)) {
     throw Error(ErrorKind::kConflict, Place(path_), "is a folder, expected a file to write");
   }
-  temp_ = (target.parent_path() / fmt::format(".{}.{}{}", target.filename().string(), getpid(), kTempSuffix)).string();
+  temp_ = (target.parent_path() / fmt::format(".{}.{}{}", target.filename().string(), getpid(), kTempSuffix))
+              .string();
   fd_ = open(temp_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd_ < 0) {
     const std::string reason = std::strerror(errno);

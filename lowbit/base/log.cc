@@ -40,9 +40,15 @@ void SetLogLevel(LogLevel level) {
                                                   : spdlog::level::debug);
 }
 
-void LogInfo(std::string_view message) { Say(spdlog::level::info, "", message); }
-void LogDetail(std::string_view message) { Say(spdlog::level::debug, "", message); }
-void LogWarning(std::string_view message) { Say(spdlog::level::warn, "warning: ", message); }
+void LogInfo(std::string_view message) {
+  Say(spdlog::level::info, "", message);
+}
+void LogDetail(std::string_view message) {
+  Say(spdlog::level::debug, "", message);
+}
+void LogWarning(std::string_view message) {
+  Say(spdlog::level::warn, "warning: ", message);
+}
 
 bool StderrIsTerminal() {
   const char* term = std::getenv("TERM");

@@ -22,14 +22,18 @@ constexpr size_t kBarWidth = 20;
 std::atomic<bool> enabled{true};
 std::atomic<bool> line_drawn{false};
 
-double SecondsSince(steady_clock::time_point t) { return duration<double>(steady_clock::now() - t).count(); }
+double SecondsSince(steady_clock::time_point t) {
+  return duration<double>(steady_clock::now() - t).count();
+}
 
 }  // namespace
 
 Progress::Progress(std::string label, size_t total)
     : label_(std::move(label)), total_(total), start_(steady_clock::now()), last_drawn_(start_) {}
 
-Progress::~Progress() { ClearLine(); }
+Progress::~Progress() {
+  ClearLine();
+}
 
 void Progress::Step(std::string_view note) {
   ++done_;
@@ -57,6 +61,8 @@ void Progress::ClearLine() {
   std::fflush(stderr);
 }
 
-void Progress::SetEnabled(bool value) { enabled = value; }
+void Progress::SetEnabled(bool value) {
+  enabled = value;
+}
 
 }  // namespace lowbit

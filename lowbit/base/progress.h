@@ -20,7 +20,7 @@ class Progress {
   // One more step is done; `note` (a layer, a file) is shown behind the bar. Called by one thread.
   void Step(std::string_view note = "");
 
-  static void ClearLine();              // before anything else is printed to stderr
+  static void ClearLine();               // before anything else is printed to stderr
   static void SetEnabled(bool enabled);  // --quiet and --json switch it off
 
  private:

@@ -8,7 +8,7 @@ namespace lowbit {
 namespace {
 
 struct Sequence {
-  size_t length;  // bytes expected, 0 for a byte that begins nothing
+  size_t length;      // bytes expected, 0 for a byte that begins nothing
   uint8_t low, high;  // range of the second byte (Unicode table 3-7)
 };
 

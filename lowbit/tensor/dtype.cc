@@ -19,8 +19,12 @@ constexpr std::array kDTypes = {
 
 }  // namespace
 
-size_t SizeOf(DType type) { return kDTypes[static_cast<size_t>(type)].size; }
-std::string_view Name(DType type) { return kDTypes[static_cast<size_t>(type)].name; }
+size_t SizeOf(DType type) {
+  return kDTypes[static_cast<size_t>(type)].size;
+}
+std::string_view Name(DType type) {
+  return kDTypes[static_cast<size_t>(type)].name;
+}
 
 std::optional<DType> ParseDType(std::string_view name) {
   for (const DTypeRow& row : kDTypes) {

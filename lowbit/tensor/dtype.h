@@ -13,7 +13,7 @@ namespace lowbit {
 // Types of stored tensors. The names are those of safetensors.
 enum class DType : uint8_t { kF32, kF16, kBF16, kI64, kI32, kU8 };
 
-size_t SizeOf(DType type);         // bytes per element
+size_t SizeOf(DType type);          // bytes per element
 std::string_view Name(DType type);  // "F32", …
 std::optional<DType> ParseDType(std::string_view name);
 
@@ -28,8 +28,12 @@ struct F16 {
   uint16_t bits;
 };
 
-inline float ToFloat(BF16 v) { return std::bit_cast<float>(static_cast<uint32_t>(v.bits) << 16); }
-inline float ToFloat(float v) { return v; }
+inline float ToFloat(BF16 v) {
+  return std::bit_cast<float>(static_cast<uint32_t>(v.bits) << 16);
+}
+inline float ToFloat(float v) {
+  return v;
+}
 float ToFloat(F16 v);  // exact, subnormals included
 
 // Round to nearest, ties to even; NaN stays NaN.

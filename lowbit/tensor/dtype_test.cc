@@ -22,7 +22,8 @@ TEST(F16, EveryValueSurvivesTheRoundTrip) {
 
 TEST(F16, MidpointsBetweenNeighboursGoToTheEvenOne) {
   for (uint32_t bits = 0; bits < 0x7BFF; ++bits) {
-    const float low = ToFloat(F16{static_cast<uint16_t>(bits)}), high = ToFloat(F16{static_cast<uint16_t>(bits + 1)});
+    const float low = ToFloat(F16{static_cast<uint16_t>(bits)}),
+                high = ToFloat(F16{static_cast<uint16_t>(bits + 1)});
     const float middle = low + (high - low) / 2;  // exact in f32
     EXPECT_EQ(ToF16(middle).bits, bits % 2 == 0 ? bits : bits + 1);
     EXPECT_EQ(ToF16(std::nextafter(middle, 1e9f)).bits, bits + 1);

@@ -25,16 +25,16 @@ std::string_view Name(PackFormat format);  // "uniform", "binary"
 
 struct PackedTensor {
   PackFormat format = PackFormat::kUniform;
-  int bits = 4;             // 1..8
-  bool symmetric = false;   // uniform only: no stored zero points
+  int bits = 4;                    // 1..8
+  bool symmetric = false;          // uniform only: no stored zero points
   DType scale_type = DType::kF16;  // what the scales occupy in a file: F16 or F32
   size_t rows = 0, cols = 0;
-  size_t group_size = 0;    // columns per group; == cols for per channel
+  size_t group_size = 0;  // columns per group; == cols for per channel
 
-  std::vector<uint8_t> codes;   // rows * RowBytes()
-  std::vector<float> scales;    // [rows, Groups()]; exactly representable in scale_type
-  std::vector<uint8_t> zeros;   // uniform, asymmetric: [rows, Groups()]
-  std::vector<float> means;     // binary: [rows, Groups()]; exactly representable in scale_type
+  std::vector<uint8_t> codes;  // rows * RowBytes()
+  std::vector<float> scales;   // [rows, Groups()]; exactly representable in scale_type
+  std::vector<uint8_t> zeros;  // uniform, asymmetric: [rows, Groups()]
+  std::vector<float> means;    // binary: [rows, Groups()]; exactly representable in scale_type
 
   size_t Groups() const { return group_size == 0 ? 0 : (cols + group_size - 1) / group_size; }
   size_t RowBytes() const { return (cols * static_cast<size_t>(bits) + 7) / 8; }

@@ -23,16 +23,25 @@ size_t ElementCount(const Shape& shape) {
   return count;
 }
 
-std::string ShapeText(const Shape& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+std::string ShapeText(const Shape& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
 
 void CopyToFloat(const TensorView& tensor, size_t first, std::span<float> out) {
   LOWBIT_ASSERT((first + out.size()) * SizeOf(tensor.type) <= tensor.bytes.size());
   const std::byte* source = tensor.bytes.data() + first * SizeOf(tensor.type);
   switch (tensor.type) {
-    case DType::kF32: std::memcpy(out.data(), source, out.size_bytes()); return;
-    case DType::kF16: CopyElements<F16>(source, out); return;
-    case DType::kBF16: CopyElements<BF16>(source, out); return;
-    default: throw Error(ErrorKind::kInternal, fmt::format("{} is not a floating type", Name(tensor.type)));
+    case DType::kF32:
+      std::memcpy(out.data(), source, out.size_bytes());
+      return;
+    case DType::kF16:
+      CopyElements<F16>(source, out);
+      return;
+    case DType::kBF16:
+      CopyElements<BF16>(source, out);
+      return;
+    default:
+      throw Error(ErrorKind::kInternal, fmt::format("{} is not a floating type", Name(tensor.type)));
   }
 }
 

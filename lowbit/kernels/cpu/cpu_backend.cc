@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/kernels/cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "lowbit/kernels/cpu/attention.h"
+#include "lowbit/kernels/cpu/onednn.h"
+#include "lowbit/kernels/cpu/panels.h"
+#include "lowbit/kernels/cpu/vector_ops.h"
+
+namespace lowbit {
+namespace {
+
+constexpr size_t kRowsPerTask = 64;   // of row operations: some 100 kB of work
+constexpr size_t kScoreRows = 4096;   // rows whose panel summaries are held at once
+constexpr size_t kPanelsPerTask = 2;  // of the head: prepared, used for every row, dropped
+
+class CpuBackend : public Backend {
+ public:
+  CpuBackend(Compute compute, const Threads& pool) : Backend(compute, pool) {}
+  std::string_view Name() const override { return "cpu"; }
+  std::string Isa() const override { return onednn::IsaName() + "+" + vector::IsaName(); }
+
+  std::unique_ptr<Prepared> Prepare(const Weight& weight) const override {
+    return std::make_unique<PackedPanels>(weight, compute(), threads());
+  }
+
+  void Gemm(MatView<const float> x, const Prepared& weight, std::span<const float> bias,
+            MatView<float> y) const override {
+    const std::span<const PackedPanel> panels = static_cast<const PackedPanels&>(weight).panels();
+    const TiledRows rows(x, compute(), threads());
+    std::vector<Buffer<float>> results(static_cast<size_t>(threads().count()));
+    // Panel-major: neighbouring tasks share a panel, which stays in cache.
+    threads().ForSlots(panels.size() * rows.tiles(), [&](size_t task, size_t slot) {
+      const size_t p = task / rows.tiles(), tile = task % rows.tiles();
+      const size_t begin = p * kPanelColumns, width = panels[p].width();
+      Buffer<float>& result = results[slot];
+      if (result.size() == 0) result = Buffer<float>(kTileRows * kPanelColumns);
+      panels[p].Multiply(rows.Tile(tile), result.data());
+      for (size_t r = 0; r < rows.TileHeight(tile); ++r) {
+        float* to = y.Row(tile * kTileRows + r) + begin;
+        std::memcpy(to, result.data() + r * width, width * sizeof(float));
+        if (!bias.empty()) vector::AddRow(to, bias.data() + begin, width);
+      }
+    });
+  }
+
+  void RmsNorm(MatView<const float> x, std::span<const float> weight, float eps,
+               MatView<float> y) const override {
+    ForRows(x.rows, [&](size_t t) { vector::RmsNormRow(x.Row(t), weight.data(), eps, y.Row(t), x.cols); });
+  }
+
+  void Rope(MatView<float> x, const RopeTable& table,
+            std::span<const SequenceRows> sequences) const override {
+    const size_t half = table.cos.cols(), heads = x.cols / (2 * half);
+    for (const SequenceRows& s : sequences) {
+      ForRows(s.end - s.begin, [&](size_t t) {
+        const float* cos = table.cos.view().Row(s.first_position + t);
+        const float* sin = table.sin.view().Row(s.first_position + t);
+        for (size_t h = 0; h < heads; ++h)
+          vector::RopeHead(x.Row(s.begin + t) + h * 2 * half, cos, sin, half);
+      });
+    }
+  }
+
+  void Attention(MatView<const float> q, MatView<const float> k, MatView<const float> v, AttentionShape shape,
+                 std::span<const SequenceRows> sequences, MatView<float> out) const override {
+    BlockedAttention(threads(), q, k, v, shape, sequences, out);
+  }
+
+  void GatedActivation(MatView<float> gate, MatView<const float> up) const override {
+    ForRows(gate.rows, [&](size_t t) { vector::SiluMultiply(gate.Row(t), up.Row(t), gate.cols); });
+  }
+
+  void Add(MatView<float> x, MatView<const float> y) const override {
+    ForRows(x.rows, [&](size_t t) { vector::AddRow(x.Row(t), y.Row(t), x.cols); });
+  }
+
+  std::vector<TokenScore> ScoreTargets(MatView<const float> x, const Weight& head,
+                                       std::span<const int32_t> targets) const override {
+    std::vector<TokenScore> scores(x.rows);
+    for (size_t first = 0; first < x.rows; first += kScoreRows) {
+      const size_t count = std::min(kScoreRows, x.rows - first);
+      ScoreSomeTargets(x.Rows(first, count), head, targets.subspan(first, count),
+                       std::span(scores).subspan(first, count));
+    }
+    return scores;
+  }
+
+ private:
+  template <class F>
+  void ForRows(size_t rows, const F& body) const {
+    threads().For((rows + kRowsPerTask - 1) / kRowsPerTask, [&](size_t task) {
+      const size_t end = std::min(rows, (task + 1) * kRowsPerTask);
+      for (size_t t = task * kRowsPerTask; t < end; ++t) body(t);
+    });
+  }
+
+  // Every panel of the vocabulary is summarised on its own; the summaries are joined in panel order.
+  void ScoreSomeTargets(MatView<const float> x, const Weight& head, std::span<const int32_t> targets,
+                        std::span<TokenScore> scores) const {
+    const size_t vocabulary = Rows(head), panel_count = (vocabulary + kPanelColumns - 1) / kPanelColumns;
+    const TiledRows rows(x, compute(), threads());
+    std::vector<vector::RowSummary> summaries(panel_count * x.rows);
+    std::vector<float> target_logits(x.rows);
+    threads().For((panel_count + kPanelsPerTask - 1) / kPanelsPerTask, [&](size_t task) {
+      Buffer<float> logits(kTileRows * kPanelColumns);
+      for (size_t p = task * kPanelsPerTask; p < std::min(panel_count, (task + 1) * kPanelsPerTask); ++p) {
+        const size_t begin = p * kPanelColumns, width = std::min(kPanelColumns, vocabulary - begin);
+        const PackedPanel panel(head, begin, width, compute());
+        for (size_t tile = 0; tile < rows.tiles(); ++tile) {
+          panel.Multiply(rows.Tile(tile), logits.data());
+          for (size_t r = 0; r < rows.TileHeight(tile); ++r) {
+            const size_t t = tile * kTileRows + r;
+            const float* row = logits.data() + r * width;
+            summaries[p * x.rows + t] = vector::Summarize(row, width);
+            const auto target = static_cast<size_t>(targets[t]);
+            if (target >= begin && target < begin + width) target_logits[t] = row[target - begin];
+          }
+        }
+      }
+    });
+    ForRows(x.rows, [&](size_t t) {
+      scores[t] = Join(summaries, panel_count, x.rows, t, static_cast<size_t>(targets[t]), target_logits[t]);
+    });
+  }
+
+  static TokenScore Join(std::span<const vector::RowSummary> summaries, size_t panels, size_t rows, size_t t,
+                         size_t target, float target_logit) {
+    float largest = summaries[t].max;
+    size_t argmax = summaries[t].argmax;
+    for (size_t p = 1; p < panels; ++p) {
+      const vector::RowSummary& s = summaries[p * rows + t];
+      if (!(s.max <= largest)) {  // also when it is NaN: a NaN anywhere makes the score NaN
+        largest = s.max;
+        argmax = p * kPanelColumns + s.argmax;
+        if (std::isnan(largest)) break;
+      }
+    }
+    double total = 0;
+    for (size_t p = 0; p < panels; ++p) {
+      const vector::RowSummary& s = summaries[p * rows + t];
+      total += static_cast<double>(s.sum_exp) *
+               std::exp(static_cast<double>(s.max) - static_cast<double>(largest));
+    }
+    TokenScore score;
+    score.log_prob = static_cast<double>(target_logit) - static_cast<double>(largest) - std::log(total);
+    score.greedy = argmax == target;
+    return score;
+  }
+};
+
+}  // namespace
+
+bool CpuPrefersBF16() {
+  return onednn::HasFastBF16();
+}
+
+std::unique_ptr<Backend> MakeCpuBackend(Compute compute, const Threads& threads) {
+  return std::make_unique<CpuBackend>(compute, threads);
+}
+
+}  // namespace lowbit

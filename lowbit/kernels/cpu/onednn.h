@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// All that lowbit uses of oneDNN, in one file for both of its C++ APIs (2.x on Debian 12, 3.x on Ubuntu
+// 24.04). Every call runs on the calling thread alone: parallel loops are ours, so that the number of
+// threads cannot change how a sum is ordered.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace lowbit::onednn {
+
+enum class Element : uint8_t { kF32, kBF16 };
+
+std::string IsaName();  // "avx512_core_amx"; what oneDNN dispatches to here
+bool HasFastBF16();     // AMX, or a core whose bf16 dot product outruns its f32 product
+bool SupportsBF16();    // has any bf16 product
+
+// y[rows, n] = x[rows, k] · panel, where panel holds a row-major W[n, k] in oneDNN's own layout.
+// x and W are of type `element`, y is f32; all rows are dense. Thread-safe.
+class MatMul {
+ public:
+  // Made once per shape and kept for the life of the process: making one compiles a kernel.
+  static const MatMul& Get(Element element, size_t rows, size_t k, size_t n);
+  ~MatMul();
+
+  size_t PanelBytes() const;
+  void Pack(const void* w, void* panel) const;
+  void Run(const void* x, const void* panel, float* y) const;
+
+ private:
+  MatMul(Element element, size_t rows, size_t k, size_t n);
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// C[m, n] = alpha A[m, k] B + beta C, row-major f32; B is [k, n], or [n, k] when b_transposed.
+void Sgemm(bool b_transposed, size_t m, size_t n, size_t k, float alpha, const float* a, size_t lda,
+           const float* b, size_t ldb, float beta, float* c, size_t ldc);
+
+}  // namespace lowbit::onednn
