@@ -5,8 +5,10 @@
 // One file is enough to copy: no WAL beside it. A row is one transaction, on disk when Put() returns: a
 // process killed at any instant leaves the rows put so far, and the next opening rolls a half-written one
 // back. Only our own schema is accepted, and only whole files (checked at every opening).
+// Non-goals: what the numbers mean (eval), how they are shown (report), which cells there are (plan).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -48,8 +50,7 @@ struct CellProvenance {
   std::string isa;                                                   // "AVX2", "AVX-512", …
   std::string cpu;                                                   // name of the processor
   uint32_t cores = 0, threads = 0;
-  std::optional<double>
-      quantize_seconds;  // nullopt: nothing was quantized here (full, or an artefact reused)
+  std::optional<double> quantize_seconds;  // nullopt: nothing quantized here (full, or reused from disk)
   std::optional<double> eval_seconds;
   std::optional<uint64_t> peak_bytes;  // most memory the process held while it made this cell
   std::string started;                 // UtcNow() when the cell began
@@ -85,11 +86,13 @@ class ResultsDb {
   enum class Mode : uint8_t { kRead, kWrite };
 
   // kRead: the file must exist. kWrite: creates it where there is none; several writers may be open.
+  // `patience` is how long any call waits for another process's lock. Use an object on one thread at a time.
   //   Error{kMissing}   no such file (kRead), not a regular file, may not be read
   //   Error{kContent}   empty, not SQLite, damaged, another application's, or tables of ours changed
-  //   Error{kConflict}  a folder, made by a newer lowbit, or locked by another process for over 10 s
+  //   Error{kConflict}  a folder, made by a newer lowbit, or locked by another process for too long
   //   Error{kResource}  cannot be created or written
-  static ResultsDb Open(const std::string& path, Mode mode);
+  static ResultsDb Open(const std::string& path, Mode mode,
+                        std::chrono::milliseconds patience = std::chrono::seconds(10));
 
   ResultsDb(ResultsDb&&) noexcept;
   ResultsDb& operator=(ResultsDb&&) noexcept;
