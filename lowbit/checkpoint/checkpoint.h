@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "lowbit/checkpoint/safetensors.h"
@@ -19,6 +20,9 @@ class Checkpoint {
   explicit Checkpoint(const std::string& folder);
 
   const std::string& folder() const { return folder_; }
+  const std::string& source() const {
+    return source_;
+  }  // the file that lists the tensors: index or single file
   bool Has(std::string_view name) const { return Find(name) != nullptr; }
   const TensorEntry* Find(std::string_view name) const;
   const SafetensorsFile& FileOf(std::string_view name) const;  // Throws Error{kContent} when absent
@@ -29,22 +33,35 @@ class Checkpoint {
   // e.g. "intermediate_size × hidden_size of config.json". Throws Error{kContent} naming file and tensor.
   TensorView Get(std::string_view name, const Shape& expected, std::string_view why) const;
 
-  std::vector<std::string> Names() const;            // sorted
-  std::vector<std::string> FilePaths() const;        // shards in use, sorted
-  uint64_t TensorBytes() const;                      // data of all tensors
+  std::vector<std::string> Names() const;      // sorted
+  std::vector<std::string> FilePaths() const;  // shards in use, sorted
+  uint64_t TensorBytes() const;                // data of all tensors
 
   // SHA-256 over (shard name, SHA-256 of the shard) in sorted order: the identity of the weights.
   // Reads every byte of every shard.
-
   std::string WeightsHash() const;
 
+  // Names of tensors that a shard holds but the index does not list: they are not part of the model.
+  const std::vector<std::string>& unlisted() const { return unlisted_; }
+
  private:
-  std::string folder_;
-  std::vector<std::unique_ptr<SafetensorsFile>> files_;
-  std::unordered_map<std::string, size_t> where_;    // tensor -> file
+  struct Home {
+    const SafetensorsFile* file;
+    const TensorEntry* entry;
+  };
+  const Home& HomeOf(std::string_view name) const;  // Throws Error{kContent} when absent
+  void OpenSingleFile(const std::string& path);
+  void OpenShards(const std::string& index_path);
+  void CheckUnlisted();
+
+  std::string folder_, source_;
+  std::vector<std::unique_ptr<SafetensorsFile>> files_;  // by name
+  std::unordered_map<std::string_view, Home> homes_;     // keys are the names in files_
+  std::vector<std::string> unlisted_;
 };
 
 // Throws Error{kNumeric} naming the tensor, the first bad index and how many values are NaN or infinite.
+// `tensor` is floating, of any alignment. One pass at the speed of memory.
 void RequireFinite(const TensorView& tensor, std::string_view name, const std::string& path);
 
 }  // namespace lowbit

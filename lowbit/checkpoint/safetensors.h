@@ -21,21 +21,22 @@ namespace lowbit {
 // they are refused when they are asked for, not before.
 struct TensorEntry {
   std::string name;
-  std::string type_name;             // as written: "BF16", "F8_E4M3"
+  std::string type_name;  // as written: "BF16", "F8_E4M3"
   std::optional<DType> type;
   Shape shape;
-  uint64_t begin = 0, end = 0;       // bytes from the start of the data part
+  uint64_t begin = 0, end = 0;  // bytes from the start of the data part
 };
 
 struct SafetensorsHeader {
   std::vector<TensorEntry> tensors;  // in the order of their data
   std::map<std::string, std::string> metadata;
-  uint64_t data_start = 0;           // offset of the data part in the file
+  uint64_t data_start = 0;  // offset of the data part in the file
 };
 
 // Checks everything the format promises (docs/formats.md): lengths with checked arithmetic, strict JSON,
 // no duplicate names, offsets that cover the data exactly without holes or overlap.
 // Throws Error{kContent} naming `path` and the tensor or byte. `file` is the whole file.
+// Whatever the file claims, this needs less than 64 MiB: a header that lists more is refused.
 SafetensorsHeader ParseSafetensorsHeader(std::span<const std::byte> file, const std::string& path);
 
 // A mapped safetensors file. Views stay valid as long as the object lives.
@@ -45,10 +46,12 @@ class SafetensorsFile {
 
   const std::string& path() const { return file_.path(); }
   const SafetensorsHeader& header() const { return header_; }
-  const TensorEntry* Find(std::string_view name) const;  // nullptr when absent
+  std::span<const std::byte> bytes() const { return file_.bytes(); }  // the whole file
+  const TensorEntry* Find(std::string_view name) const;               // nullptr when absent
 
   // Throws Error{kContent}: no such tensor, or of a type that lowbit does not read.
   TensorView Get(std::string_view name) const;
+  TensorView View(const TensorEntry& entry) const;  // of this file's header
 
  private:
   MappedFile file_;
@@ -57,16 +60,16 @@ class SafetensorsFile {
 };
 
 // Writes a safetensors file: header first, then tensors in the order they were declared.
-//   SafetensorsWriter w(path);  w.Declare("x", DType::kF32, {2, 3});  w.Begin();  w.Write(bytes);  w.Commit();
+//   SafetensorsWriter w(path);  w.Declare("x", DType::kF32, {2, 3});  w.Begin();  w.Write(bytes); w.Commit();
 // Or, for small files, WriteSafetensors. The file appears under its name only when Commit() returns.
 class SafetensorsWriter {
  public:
   explicit SafetensorsWriter(std::string path);
   void Declare(std::string name, DType type, Shape shape);
   void SetMetadata(std::string key, std::string value);
-  void Begin();                                   // writes the header; nothing can be declared afterwards
-  void Write(std::span<const std::byte> bytes);   // the next bytes of the data part
-  void Commit();                                  // throws Error{kInternal} unless exactly all data came
+  void Begin();                                  // writes the header; nothing can be declared afterwards
+  void Write(std::span<const std::byte> bytes);  // the next bytes of the data part
+  void Commit();                                 // throws Error{kInternal} unless exactly all data came
 
  private:
   std::string path_;
