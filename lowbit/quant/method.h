@@ -2,7 +2,6 @@
 // The seam between the driver and the methods.
 #pragma once
 
-#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -26,9 +25,10 @@ struct MethodInfo {
 // One stage of one layer: linears that share an input, with their weights.
 struct StageJob {
   const Stage& stage;
-  std::span<const LinearSpec> linears;              // the stage's readers
-  std::span<const MatView<const float>> weights;    // [out, in] each, finite
-  std::span<const std::string> names;               // full tensor names, for errors
+  std::span<const LinearSpec> linears;            // the stage's readers
+  std::span<const MatView<const float>> weights;  // [out, in] each, finite
+  std::span<const std::string> names;             // full tensor names, for errors
+  const std::string& source;                      // the checkpoint they come from, for errors
   const WeightSpec& spec;
   const Threads& threads;
 };

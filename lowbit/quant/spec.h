@@ -6,23 +6,36 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "lowbit/tensor/dtype.h"
 
 namespace lowbit {
 
+// How the levels of a group of weights follow from its range: option "grid=" (docs/methods.md, section 1).
+enum class Grid : uint8_t { kGptq, kAwq, kAbsmax, kRot, kFull };
+std::string_view Name(Grid grid);  // as in a recipe: "gptq", "awq", "absmax", "rot", "full"
+
 // How one matrix is rounded.
 struct WeightSpec {
-  int bits = 4;             // 1..8
-  size_t group_size = 0;    // columns per group; 0 = per channel (one group per row)
+  int bits = 4;           // 1..8; 1 is the binary quantizer
+  size_t group_size = 0;  // columns per group; 0 = per channel (one group per row)
   bool symmetric = false;
   DType scale_type = DType::kF16;  // scales are rounded to this before codes are chosen
+  Grid grid = Grid::kGptq;
+  bool search_range = false;  // option "range=mse": narrower ranges are tried and the best one is kept
 
   bool operator==(const WeightSpec&) const = default;
-  std::string Text() const;  // "w4-g128-sym", "w3-channel"
+
+  // Bits, groups and symmetry, as a recipe says them: "w4-g128-sym", "w3-channel". The other settings are
+  // options of the recipe.
+  std::string Text() const;
+
+  // Columns per group of a matrix with `cols` columns. A group never reaches beyond its row: where the row
+  // is shorter than group_size, the whole row is one group.
+  size_t GroupSizeFor(size_t cols) const;
 };
 
 // A recipe as people type it (docs/recipes.md):
@@ -31,12 +44,15 @@ struct WeightSpec {
 //   rtn-w3-channel-sym            one group per row, symmetric
 //   rtn-w4-g64:head=w8-g64,scale=f32     options after a colon
 struct Recipe {
-  std::string method;                // a row of the method table, or "full"
+  std::string method;  // a row of the method table, or "full"
   WeightSpec weights;
-  std::optional<WeightSpec> head;    // lm_head and embedding; nullopt = keep
+  std::optional<WeightSpec> head;  // lm_head and embedding; nullopt = keep
 
+  bool operator==(const Recipe&) const = default;
   bool IsFull() const { return method == "full"; }
-  std::string Text() const;          // canonical: parses back to an equal recipe
+
+  // Canonical: options in alphabetical order, defaults left out. Parses back to an equal recipe.
+  std::string Text() const;
 };
 
 // Throws Error{kUsage} that quotes the part it does not understand and says what is allowed there.

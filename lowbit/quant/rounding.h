@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rounding whole matrices to nearest, group by group: all of RTN, and what other methods end with.
+#pragma once
+
+#include "lowbit/base/threads.h"
+#include "lowbit/quant/spec.h"
+#include "lowbit/tensor/packed.h"
+
+namespace lowbit {
+
+// A tensor of this shape with room for everything `spec` asks for. Its rows are filled by RoundRows.
+PackedTensor MakePacked(size_t rows, size_t cols, const WeightSpec& spec);
+
+// Rounds the rows of `weights`, all finite, with `cols` columns each, into rows [first, first + weights.rows)
+// of `packed`, which MakePacked made from the same spec. Rows do not depend on each other: a large matrix may
+// come in pieces. Throws Error{kNumeric} at `place` when a scale or mean is too large for spec.scale_type.
+void RoundRows(MatView<const float> weights, const WeightSpec& spec, size_t first, const Place& place,
+               const Threads& threads, PackedTensor& packed);
+
+// How far a packed tensor is from the weights it was made from.
+struct RoundingError {
+  double error = 0;   // sum of (w - ŵ)²
+  double weight = 0;  // sum of w²
+  RoundingError& operator+=(const RoundingError& other);
+  double Relative() const;  // ‖W - Ŵ‖ / ‖W‖, Frobenius norms; 0 when all weights are 0
+};
+
+// Of rows [first, first + weights.rows). Does not depend on the number of threads.
+RoundingError MeasureError(MatView<const float> weights, const PackedTensor& packed, size_t first,
+                           const Threads& threads);
+
+}  // namespace lowbit

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/quant/spec.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lowbit/base/error.h"
+#include "lowbit/quant/method.h"
+#include "lowbit/quant/uniform.h"
+
+namespace lowbit {
+namespace {
+
+using ::testing::HasSubstr;
+
+struct Good {
+  const char* text;
+  const char* canonical;
+};
+
+TEST(ParseRecipe, ReadsWhatPeopleTypeAndPrintsItCanonically) {
+  const Good good[] = {
+      {"full", "full"},
+      {"rtn-w4-g128", "rtn-w4-g128"},
+      {"rtn-w1-g128", "rtn-w1-g128"},
+      {"rtn-w8-channel", "rtn-w8-channel"},
+      {"rtn-w3-channel-sym", "rtn-w3-channel-sym"},
+      {"rtn-w2-g1", "rtn-w2-g1"},
+      {"rtn-w2-g999999999", "rtn-w2-g999999999"},
+      {"rtn-w4-g64:scale=f32,head=w8-g64", "rtn-w4-g64:head=w8-g64,scale=f32"},
+      {"rtn-w4-g64:scale=f16,head=keep,range=minmax,grid=gptq", "rtn-w4-g64"},
+      {"rtn-w4-g64:head=w1-channel", "rtn-w4-g64:head=w1-channel"},
+      {"rtn-w4-g64:head=w8-channel-sym", "rtn-w4-g64:head=w8-channel-sym"},
+      {"rtn-w3-g128:range=mse", "rtn-w3-g128:range=mse"},
+      {"rtn-w4-g128:grid=awq", "rtn-w4-g128:grid=awq"},
+      {"rtn-w4-g128-sym:grid=awq", "rtn-w4-g128-sym:grid=awq"},
+      {"rtn-w8-channel-sym:grid=absmax", "rtn-w8-channel-sym:grid=absmax"},
+      {"rtn-w8-channel-sym:grid=rot,head=w8-g32-sym", "rtn-w8-channel-sym:grid=rot,head=w8-g32-sym"},
+      {"rtn-w4-g32-sym:grid=full,scale=f32", "rtn-w4-g32-sym:grid=full,scale=f32"},
+  };
+  for (const Good& g : good) EXPECT_EQ(ParseRecipe(g.text).Text(), g.canonical);
+}
+
+TEST(ParseRecipe, FillsTheSpecOfTheWeightsAndOfTheHead) {
+  const Recipe r = ParseRecipe("rtn-w3-g64-sym:range=mse,head=w8-channel,scale=f32");
+  EXPECT_EQ(r.method, "rtn");
+  EXPECT_EQ(
+      r.weights,
+      (WeightSpec{
+          .bits = 3, .group_size = 64, .symmetric = true, .scale_type = DType::kF32, .search_range = true}));
+  ASSERT_TRUE(r.head.has_value());  // options hold for the head too
+  EXPECT_EQ(*r.head, (WeightSpec{.bits = 8, .scale_type = DType::kF32, .search_range = true}));
+  EXPECT_TRUE(ParseRecipe("full").IsFull());
+  EXPECT_FALSE(r.IsFull());
+}
+
+TEST(RecipeText, ParsesBackToAnEqualRecipeForEverySetting) {
+  std::vector<WeightSpec> specs;
+  for (int bits = 1; bits <= 8; ++bits) {
+    for (const size_t group : {0, 1, 128}) {
+      for (const DType type : {DType::kF16, DType::kF32}) {
+        if (bits == 1) {
+          specs.push_back({.bits = 1, .group_size = group, .scale_type = type});
+          continue;
+        }
+        for (const UniformRuleRow& rule : UniformRules()) {
+          for (const bool search : {false, true}) {
+            if (search && rule.grid != Grid::kGptq) continue;
+            specs.push_back({.bits = bits,
+                             .group_size = group,
+                             .symmetric = rule.symmetric,
+                             .scale_type = type,
+                             .grid = rule.grid,
+                             .search_range = search});
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GT(specs.size(), 300u);
+  for (const Method* method : Methods()) {
+    for (const WeightSpec& spec : specs) {
+      if (spec.bits < method->Info().min_bits || spec.bits > method->Info().max_bits) continue;
+      Recipe recipe{.method = std::string(method->Info().name), .weights = spec, .head = std::nullopt};
+      EXPECT_EQ(ParseRecipe(recipe.Text()), recipe) << recipe.Text();
+      recipe.head = spec;
+      recipe.head->bits = spec.bits == 1 ? 1 : 8;
+      EXPECT_EQ(ParseRecipe(recipe.Text()), recipe) << recipe.Text();
+    }
+  }
+}
+
+struct Bad {
+  const char* text;
+  const char* message;  // behind "recipe '…': character "
+};
+
+constexpr const char* kOptions = "an option: grid=…, head=…, range=… or scale=…";
+
+TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
+  const Bad bad[] = {
+      {"", "1: found nothing, expected a method: full, rtn"},
+      {"gptq-w4-g128", "1: found 'gptq', expected a method: full, rtn"},
+      {"RTN-w4-g128", "1: found 'RTN', expected a method: full, rtn"},
+      {" rtn-w4-g128", "1: found ' rtn', expected a method: full, rtn"},
+      {"rtn", "4: found nothing, expected bits, w1 to w8"},
+      {"rtn-", "5: found nothing, expected bits, w1 to w8"},
+      {"rtn-4-g128", "5: found '4', expected bits, w1 to w8"},
+      {"rtn-w-g128", "5: found 'w', expected bits, w1 to w8"},
+      {"rtn-w0-g128", "5: found 'w0', expected bits, w1 to w8"},
+      {"rtn-w9-g128", "5: found 'w9', expected bits, w1 to w8"},
+      {"rtn-w04-g128", "5: found 'w04', expected bits, w1 to w8"},
+      {"rtn-w4a8-g128", "5: found 'w4a8', expected bits, w1 to w8"},
+      {"rtn-w4", "7: found nothing, expected a group size as g128 (1 or more, no leading zeros), or channel"},
+      {"rtn-w4-", "8: found nothing, expected a group size"},
+      {"rtn-w4-128", "8: found '128', expected a group size"},
+      {"rtn-w4-g0", "8: found 'g0', expected a group size"},
+      {"rtn-w4-g-1", "8: found 'g', expected a group size"},
+      {"rtn-w4-g0128", "8: found 'g0128', expected a group size"},
+      {"rtn-w4-g+128", "9: found '+', expected one method, not several joined by '+'; methods: full, rtn"},
+      {"rtn-w4-g1e3", "8: found 'g1e3', expected a group size"},
+      {"rtn-w4-g1000000000", "8: found 'g1000000000', expected a group size"},
+      {"rtn-w4-g99999999999999999999999", "8: found 'g99999999999999999999999', expected a group size"},
+      {"rtn-w4-channels", "8: found 'channels', expected a group size"},
+      {"rtn-w4-g128 ", "8: found 'g128 ', expected a group size"},
+      {"rtn-w4-g128-symm", "13: found 'symm', expected sym, or nothing"},
+      {"rtn-w4-g128-asym", "13: found 'asym', expected sym, or nothing"},
+      {"rtn-w4-g128-", "13: found nothing, expected sym, or nothing"},
+      {"rtn-w4-g128-sym-sym", "17: found 'sym', expected nothing after sym but options behind ':'"},
+      {"rtn-w1-g128-sym",
+       "13: found 'sym', expected nothing: at 1 bit a group has a mean and two levels around it"},
+      {"rtn-w4-g128:", "13: found nothing, expected an option"},
+      {"rtn-w4-g128:head", "13: found 'head', expected an option"},
+      {"rtn-w4-g128:damp=0.05", "13: found 'damp=0.05', expected an option"},
+      {"rtn-w4-g128:scale=f32,", "23: found nothing, expected an option"},
+      {"rtn-w4-g128:scale=f32,,head=keep", "23: found nothing, expected an option"},
+      {"rtn-w4-g128:scale=f32:head=keep", "19: found 'f32:head=keep', expected a type of scales: f16 or f32"},
+      {"rtn-w4-g128:scale=f64", "19: found 'f64', expected a type of scales: f16 or f32"},
+      {"rtn-w4-g128:scale=", "19: found nothing, expected a type of scales: f16 or f32"},
+      {"rtn-w4-g128:scale=f32,scale=f32", "23: found 'scale=f32', expected 'scale' only once"},
+      {"rtn-w4-g128:head=8", "18: found '8', expected keep, or weights as w8-g64, w8-channel, w8-g64-sym"},
+      {"rtn-w4-g128:head=w8", "20: found nothing, expected a group size"},
+      {"rtn-w4-g128:head=w9-g64", "18: found 'w9', expected bits, w1 to w8"},
+      {"rtn-w4-g128:head=w8-g64-x", "25: found 'x', expected sym, or nothing"},
+      {"rtn-w4-g128:range=best", "19: found 'best', expected a range: minmax or mse"},
+      {"rtn-w4-g128:grid=nf4", "18: found 'nf4', expected a grid: gptq, awq, absmax, rot or full"},
+      {"rtn-w4-g128:grid=absmax", "5: found 'w4-g128', expected w4-g128-sym: grid=absmax is symmetric only"},
+      {"rtn-w4-g128-sym:grid=full,head=w8-g64",
+       "32: found 'w8-g64', expected w8-g64-sym: grid=full is symmetric only"},
+      {"rtn-w4-g128:grid=awq,range=mse", "22: found 'range=mse', expected range=minmax beside grid=awq"},
+      {"rtn-w1-g128:range=mse",
+       "13: found 'range=mse', expected range=minmax beside w1: 1 bit has its own levels"},
+      {"rtn-w1-g128:grid=awq",
+       "13: found 'grid=awq', expected no other grid beside w1: 1 bit has its own levels"},
+      {"rtn-w4-g128:grid=awq,head=w1-g64", "13: found 'grid=awq', expected no other grid beside w1"},
+      {"full-w4-g128", "5: found '-w4-g128', expected nothing after full: it quantizes nothing"},
+      {"full:head=w8-g64", "5: found ':head=w8-g64', expected nothing after full: it quantizes nothing"},
+      {"awq+gptq-w3-g64", "4: found '+', expected one method, not several joined by '+'; methods: full, rtn"},
+      {"rtn-w4-g128@study",
+       "12: found '@study', expected a recipe without a preset; write its options after ':'"},
+      {"rtn-w4-g128\n", "8: found 'g128\\x0a', expected a group size"},
+  };
+  for (const Bad& b : bad) {
+    try {
+      ParseRecipe(b.text);
+      ADD_FAILURE() << b.text << " was accepted";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::kUsage) << b.text;
+      const std::string start = fmt::format("recipe '{}': character {}", Printable(b.text), b.message);
+      EXPECT_EQ(std::string_view(e.what()).substr(0, start.size()), start);
+      EXPECT_EQ(std::string_view(e.what()).find('\n'), std::string_view::npos);
+    }
+  }
+  try {
+    ParseRecipe("rtn-w4-g128:");
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(), HasSubstr(kOptions));
+  }
+}
+
+TEST(ParseRecipe, AnyTextIsARecipeOrAUsageError) {
+  uint32_t state = 1;
+  const std::string_view alphabet = "rtnfulw1489g0-symchae:=,dikp@+ \xff";
+  size_t accepted = 0;
+  for (int trial = 0; trial < 20000; ++trial) {
+    std::string text = trial % 2 == 0 ? "rtn-w4-g128" : "";
+    for (int i = 0; i < trial % 17; ++i) {
+      state = state * 1664525u + 1013904223u;
+      const char c = alphabet[(state >> 16) % alphabet.size()];
+      if (trial % 3 == 0 && !text.empty())
+        text[(state >> 8) % text.size()] = c;
+      else
+        text += c;
+    }
+    try {
+      const Recipe recipe = ParseRecipe(text);
+      EXPECT_EQ(ParseRecipe(recipe.Text()), recipe) << text;
+      ++accepted;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::kUsage) << text;
+    }
+  }
+  EXPECT_GT(accepted, 100u);  // the loop reached the grammar
+}
+
+}  // namespace
+}  // namespace lowbit

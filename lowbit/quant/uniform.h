@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Uniform quantizers: how the scale and zero point of one group follow from its weights, and the codes.
+// All arithmetic is f32, rounding is half to even, and weights are divided by the scale: multiplying by its
+// inverse moves the quotient by an ulp and flips ties. Source of the formulas: docs/methods.md.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "lowbit/quant/spec.h"
+
+namespace lowbit {
+
+enum class UniformRule : uint8_t { kGptqAsym, kGptqSym, kAwqAsym, kAwqSym, kAbsmax, kRotSym, kFullSym };
+
+struct UniformRuleRow {
+  UniformRule rule;
+  std::string_view name;  // "gptq_asym"
+  Grid grid;              // what a recipe calls it, with -sym or without
+  bool symmetric;
+  int min_bits;              // fewer would divide by zero
+  std::string_view used_by;  // who else quantizes this way
+};
+std::span<const UniformRuleRow> UniformRules();
+const UniformRuleRow& Row(UniformRule rule);
+const UniformRuleRow* FindUniformRule(Grid grid, bool symmetric);  // nullptr when there is none
+
+// Of one group. A weight is scale * (code - zero), code in 0 .. 2^bits - 1; signed grids are stored with
+// zero = 2^(bits-1). `scale` is exact in the quantizer's scale type, not zero, and negative only for
+// kFullSym.
+struct GroupParams {
+  float scale = 1;
+  uint8_t zero = 0;
+};
+
+class UniformQuantizer {
+ public:
+  // `search_range` is for the gptq rules only.
+  UniformQuantizer(UniformRule rule, int bits, DType scale_type, bool search_range = false);
+  explicit UniformQuantizer(const WeightSpec& spec);
+
+  // Parameters for the finite weights of one group, which is not empty. A scale that does not fit the scale
+  // type comes back as infinity: the caller knows the tensor's name and throws.
+  GroupParams Choose(std::span<const float> weights) const;
+
+  // codes[i] for weights[i], clamped to the rule's range.
+  void Encode(std::span<const float> weights, GroupParams params, uint8_t* codes) const;
+
+ private:
+  GroupParams ChooseGptq(std::span<const float> weights, float lo, float hi) const;
+  GroupParams SearchRange(std::span<const float> weights, float lo, float hi) const;
+  GroupParams FromRange(float lo, float width) const;
+  float Scale(float range, float steps) const;
+
+  UniformRule rule_;
+  DType scale_type_;
+  bool search_range_;
+  float first_code_, last_code_;  // of the rule's range, as stored
+  float half_;                    // 2^(bits-1), zero point of signed grids
+};
+
+// `value` as it is stored in `type`, F16 or F32. Infinite when it is too large for it.
+float RoundTo(DType type, float value);
+// The same for a scale, which must not vanish: instead of 0 it becomes the smallest number of its type.
+float RoundScaleTo(DType type, float scale);
+
+}  // namespace lowbit
