@@ -30,7 +30,7 @@ class Checkpoint {
   // The tensor, whatever its shape. Throws Error{kContent}.
   TensorView Get(std::string_view name) const;
   // The tensor, which must be floating and of this shape; `why` tells where the expectation comes from,
-  // e.g. "intermediate_size × hidden_size of config.json". Throws Error{kContent} naming file and tensor.
+  // e.g. "[intermediate_size, hidden_size] of config.json". Throws Error{kContent} naming file and tensor.
   TensorView Get(std::string_view name, const Shape& expected, std::string_view why) const;
 
   std::vector<std::string> Names() const;      // sorted

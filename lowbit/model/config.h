@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Room model: structure as data and the forward pass, one layer at a time.
-// In:  a folder's config.json and tensors (or an artefact), token ids.   Out: hidden states, log-probabilities.
-// Non-goals: which method packed a weight (quant), what a score means (eval).
-// Start reading here, then layout.h (which tensors, in which stages), layer_source.h and decoder.h.
+// In:  a folder's config.json and tensors (or an artefact), token ids.   Out: hidden states,
+// log-probabilities. Non-goals: which method packed a weight (quant), what a score means (eval). Start
+// reading here, then layout.h (which tensors, in which stages), layer_source.h and decoder.h.
 #pragma once
 
 #include <cstdint>
@@ -15,28 +15,30 @@ namespace lowbit {
 struct RopeScaling {  // rope_type "llama3" (docs/models.md)
   double factor = 1, low_freq_factor = 1, high_freq_factor = 4;
   size_t original_max_position_embeddings = 8192;
+
+  bool operator==(const RopeScaling&) const = default;
 };
 
 // config.json of a causal decoder, checked. Names follow the file.
 struct ModelConfig {
-  std::string model_type;           // "qwen3", "llama": a row of kFamilies (layout.h)
-  size_t vocab_size = 0;            // rows of the embedding; may exceed the tokenizer's size
+  std::string model_type;  // "qwen3", "llama": a row of kFamilies (layout.h)
+  size_t vocab_size = 0;   // rows of the embedding; may exceed the tokenizer's size
   size_t hidden_size = 0;
   size_t intermediate_size = 0;
   size_t num_hidden_layers = 0;
   size_t num_attention_heads = 0;
   size_t num_key_value_heads = 0;
-  size_t head_dim = 0;              // even; heads * head_dim need not equal hidden_size
+  size_t head_dim = 0;  // even; heads * head_dim need not equal hidden_size
   double rms_norm_eps = 1e-6;
   double rope_theta = 10000;
   std::optional<RopeScaling> rope_scaling;
   size_t max_position_embeddings = 0;
-  bool attention_bias = false;      // q, k, v and o
-  bool mlp_bias = false;            // gate, up and down; LLaMA only
+  bool attention_bias = false;  // q, k, v and o
+  bool mlp_bias = false;        // gate, up and down; LLaMA only
   bool tie_word_embeddings = false;
   std::optional<int64_t> bos_token_id;
   std::vector<int64_t> eos_token_ids;
-  std::string torch_dtype;          // a hint only; each tensor's own type decides. Empty when absent
+  std::string torch_dtype;  // a hint only; each tensor's own type decides. Empty when absent
 
   size_t QuerySize() const { return num_attention_heads * head_dim; }
   size_t KeyValueSize() const { return num_key_value_heads * head_dim; }

@@ -16,7 +16,7 @@ namespace lowbit {
 // A matrix of a layer, y = x Wᵀ (+ bias). Names are relative to the layer: "self_attn.q_proj".
 struct LinearSpec {
   std::string name;
-  size_t out = 0, in = 0;   // the stored shape is [out, in]
+  size_t out = 0, in = 0;         // the stored shape is [out, in]
   std::string out_from, in_from;  // where the sizes come from, for messages: "num_attention_heads × head_dim"
   bool bias = false;
 };
@@ -31,15 +31,15 @@ struct NormSpec {
 // Linears that read the same input (one tap, one statistic), and who produces it. A producer is a norm or
 // linear whose output channels can be rescaled to undo a scaling of the readers' columns; empty: nobody can.
 struct Stage {
-  std::string name;                  // "attn_in", "attn_out", "mlp_in", "mlp_mid"
+  std::string name;  // "attn_in", "attn_out", "mlp_in", "mlp_mid"
   std::string producer;
   std::vector<std::string> readers;  // in the order of the layer's linears
 };
 
 struct LayerLayout {
   std::vector<NormSpec> norms;
-  std::vector<LinearSpec> linears;   // every linear that may be quantized
-  std::vector<Stage> stages;         // in execution order
+  std::vector<LinearSpec> linears;  // every linear that may be quantized
+  std::vector<Stage> stages;        // in execution order
 
   const LinearSpec& Linear(std::string_view name) const;  // asserts that it exists
   const NormSpec* FindNorm(std::string_view name) const;  // nullptr when the family has none
@@ -51,14 +51,19 @@ struct ModelLayout {
   std::string head;                                     // the embedding's name when tied
   std::vector<LayerLayout> layers;
 
-  static std::string LayerPrefix(size_t layer);         // "model.layers.7."
+  static std::string LayerPrefix(size_t layer);  // "model.layers.7."
 };
 
 struct Family {
-  std::string_view model_type;      // config.json's model_type
-  std::string_view architecture;    // its architectures[0]
+  std::string_view model_type;    // config.json's model_type
+  std::string_view architecture;  // its architectures[0]
   std::string_view description;
   LayerLayout (*layer)(const ModelConfig&, size_t index);
+
+  // How its config.json is read. Absent num_key_value_heads and head_dim mean num_attention_heads and
+  // hidden_size / num_attention_heads; otherwise they must be given, as no default fits all published files.
+  bool derives_head_sizes;
+  bool has_mlp_bias;
 };
 
 std::span<const Family> Families();
@@ -69,7 +74,7 @@ ModelLayout LayoutOf(const ModelConfig& config);
 struct ExpectedTensor {
   std::string name;
   Shape shape;
-  std::string why;  // "intermediate_size × hidden_size of config.json"
+  std::string why;  // "[intermediate_size, hidden_size] of config.json"
 };
 std::vector<ExpectedTensor> ExpectedTensors(const ModelConfig& config);
 
