@@ -8,7 +8,8 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "lowbit/kernels/cpu/vector_ops.cc"
-// clang-format off: this file is included once per target, in this order
+// This file is included once per target, in this order.
+// clang-format off
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 #include <hwy/contrib/math/math-inl.h>
