@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lowbit/base/json.h"
 
-#include <cmath>
 #include <unordered_set>
 #include <vector>
 
@@ -21,13 +20,8 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
   bool boolean(bool v) override { return Add(Json(v)); }
   bool number_integer(number_integer_t v) override { return Add(Json(v)); }
   bool number_unsigned(number_unsigned_t v) override { return Add(Json(v)); }
-  bool number_float(number_float_t v, const string_t& text) override {
-    // Integers beyond 64 bits arrive here too: they stay numbers and fail any later integer check.
-    if (!std::isfinite(v)) {
-      throw Error(ErrorKind::kContent, place_, fmt::format("number {} is out of range", Printable(text, 40)));
-    }
-    return Add(Json(v));
-  }
+  // Integers beyond 64 bits arrive here too: they stay numbers and fail any later integer check.
+  bool number_float(number_float_t v, const string_t&) override { return Add(Json(v)); }
   bool string(string_t& v) override { return Add(Json(std::move(v))); }
   bool binary(binary_t&) override { return false; }
   bool start_object(size_t) override { return Open(Json::object()); }
@@ -42,11 +36,15 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
     frame.key = std::move(name);
     return true;
   }
-  bool parse_error(size_t position, const std::string&, const nlohmann::json::exception& e) override {
+  bool parse_error(size_t position, const std::string& token, const nlohmann::json::exception& e) override {
+    const Place at = place_.Byte(position == 0 ? 0 : position - 1);
+    constexpr int kNumberOverflow = 406;
+    if (e.id == kNumberOverflow) {
+      throw Error(ErrorKind::kContent, at, fmt::format("number {} is out of range", Printable(token, 40)));
+    }
     std::string reason = e.what();  // "[json.exception.parse_error.101] parse error at …: reason"
-    if (const size_t at = reason.find(": "); at != std::string::npos) reason = reason.substr(at + 2);
-    throw Error(ErrorKind::kContent, place_.Byte(position == 0 ? 0 : position - 1),
-                fmt::format("not valid JSON: {}", Printable(reason, 160)));
+    if (const size_t end = reason.find(": "); end != std::string::npos) reason = reason.substr(end + 2);
+    throw Error(ErrorKind::kContent, at, fmt::format("not valid JSON: {}", Printable(reason, 160)));
   }
 
   Json Take() { return std::move(root_); }
