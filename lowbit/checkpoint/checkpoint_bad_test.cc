@@ -87,7 +87,7 @@ std::vector<Bad> Indices() {
        "an empty object"},
       {"map twice", IndexText(R"({"weight_map":{"a":"b"},"weight_map":{"a":"b"}})"), kContent, kIndex,
        "key 'weight_map'", "is there twice"},
-      {"nesting of 100,000", IndexText(R"({"x":)" + nested), kContent, kIndex, "byte 68",
+      {"nesting of 100,000", IndexText(R"({"x":)" + nested), kContent, kIndex, "byte 69",
        "nested deeper than 64"},
       {"nesting of 100,000 in the map", IndexText(R"({"weight_map":{"a":)" + nested), kContent, kIndex,
        "key 'weight_map': tensor 'a'", "expected a file name"},
