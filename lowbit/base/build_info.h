@@ -16,6 +16,8 @@ uint64_t PeakMemoryBytes();  // most memory this process has held so far (VmHWM)
 // Resets the mark behind PeakMemoryBytes() where the kernel allows it; returns whether it did.
 bool ResetPeakMemory();
 
+std::string CpuName();  // "AMD EPYC 9654 96-Core Processor", as the kernel reports it; "unknown" otherwise
+
 std::string UtcNow();  // "2026-01-31T12:34:56Z"
 
 }  // namespace lowbit

@@ -14,6 +14,8 @@
 namespace lowbit {
 namespace {
 
+constexpr size_t kMaxThreads = 1024;
+
 int CoresOfThisProcess() {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -31,16 +33,17 @@ int CountFromEnvironment() {
 }  // namespace
 
 struct Threads::Impl {
-  explicit Impl(int count)
-      : control(tbb::global_control::max_allowed_parallelism, static_cast<size_t>(std::max(count, 2))),
-        arena(count) {}
-  tbb::global_control control;  // TBB would otherwise cap an arena at the number of cores
+  explicit Impl(int count) : arena(count) {
+    // TBB would cap every arena at the number of cores. Workers start only when an arena asks for them.
+    static const tbb::global_control no_cap(tbb::global_control::max_allowed_parallelism, kMaxThreads);
+  }
   mutable tbb::task_arena arena;
 };
 
 Threads::Threads(int count) : count_(count > 0 ? count : CountFromEnvironment()) {
-  if (count_ > 1024) {
-    throw Error(ErrorKind::kUsage, fmt::format("{} threads asked for, expected at most 1024", count_));
+  if (static_cast<size_t>(count_) > kMaxThreads) {
+    throw Error(ErrorKind::kUsage,
+                fmt::format("{} threads asked for, expected at most {}", count_, kMaxThreads));
   }
   impl_ = std::make_unique<Impl>(count_);
 }

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/eval/scorer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "lowbit/base/progress.h"
+
+namespace lowbit {
+namespace {
+
+// ctx ++ cont, the last max_length + 1 tokens of it: the model sees all but the last, the last is a target.
+TokenIds JoinAndCut(const ContinuationRequest& request, const TokenIds& continuation, size_t index) {
+  const Place place = Place().Item(fmt::format("request {}", index));
+  if (request.context.empty()) {
+    throw Error(ErrorKind::kContent, place, "the context is empty, expected at least one token")
+        .Hint("give the tokenizer's BOS, or EOS where there is none, as the context");
+  }
+  if (continuation.empty())
+    throw Error(ErrorKind::kContent, place, "a continuation is empty, expected at least one token");
+  if (continuation.size() > request.max_length) {
+    throw Error(ErrorKind::kContent, place,
+                fmt::format("a continuation of {} tokens, longer than max_length {}", continuation.size(),
+                            request.max_length));
+  }
+  TokenIds ids = request.context;
+  ids.insert(ids.end(), continuation.begin(), continuation.end());
+  if (ids.size() > request.max_length + 1)
+    ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(request.max_length + 1));
+  return ids;
+}
+
+}  // namespace
+
+size_t Scorer::BatchEnd(std::span<const ScoreRequest> requests, size_t begin) const {
+  if (requests_per_batch_ > 0) return std::min(requests.size(), begin + requests_per_batch_);
+  const size_t row_bytes = decoder_.source().config().hidden_size * sizeof(float);
+  size_t end = begin, bytes = 0;
+  do {
+    bytes += requests[end++].ids.size() * row_bytes;
+  } while (end < requests.size() && bytes + requests[end].ids.size() * row_bytes <= kBatchBytes);
+  return end;
+}
+
+std::vector<std::vector<TokenScore>> Scorer::ScoreTokens(std::span<const ScoreRequest> requests) const {
+  std::vector<size_t> ends;
+  for (size_t begin = 0; begin < requests.size(); begin = ends.back())
+    ends.push_back(BatchEnd(requests, begin));
+  Progress progress("scoring", ends.size() * decoder_.source().config().num_hidden_layers);
+
+  std::vector<std::vector<TokenScore>> scores;
+  for (const size_t end : ends) {
+    const size_t begin = scores.size();
+    for (auto& request : decoder_.Score(requests.subspan(begin, end - begin), [&](size_t layer) {
+           progress.Step(fmt::format("layer {}", layer));
+         })) {
+      scores.push_back(std::move(request));
+    }
+  }
+  for (size_t i = 0; i < scores.size(); ++i) {
+    for (size_t t = 0; t < scores[i].size(); ++t) {
+      if (std::isfinite(scores[i][t].log_prob)) continue;
+      throw Error(ErrorKind::kNumeric, Place().Item(fmt::format("sequence {}", i)),
+                  fmt::format("the log-probability of its token {} is {}", requests[i].first_scored + t,
+                              scores[i][t].log_prob));
+    }
+  }
+  return scores;
+}
+
+std::vector<std::vector<ContinuationScore>> Scorer::LogLikelihoods(
+    std::span<const ContinuationRequest> requests) const {
+  std::vector<TokenIds> ids;
+  std::vector<size_t> first_scored;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    for (const TokenIds& continuation : requests[i].continuations) {
+      ids.push_back(JoinAndCut(requests[i], continuation, i));
+      first_scored.push_back(ids.back().size() - continuation.size());
+      if (first_scored.back() == 0) {
+        // The continuation fills max_length + 1 tokens: nothing is left to predict its first one from.
+        throw Error(ErrorKind::kContent, Place().Item(fmt::format("request {}", i)),
+                    "max_length leaves no context");
+      }
+    }
+  }
+  std::vector<ScoreRequest> flat;
+  for (size_t i = 0; i < ids.size(); ++i) flat.push_back({ids[i], first_scored[i]});
+  const std::vector<std::vector<TokenScore>> scores = ScoreTokens(flat);
+
+  std::vector<std::vector<ContinuationScore>> results;
+  auto next = scores.begin();
+  for (const ContinuationRequest& request : requests) {
+    std::vector<ContinuationScore>& row = results.emplace_back();
+    for (size_t c = 0; c < request.continuations.size(); ++c, ++next) {
+      ContinuationScore score{0, true};
+      for (const TokenScore& token : *next) {
+        score.log_likelihood += token.log_prob;
+        score.is_greedy = score.is_greedy && token.greedy;
+      }
+      row.push_back(score);
+    }
+  }
+  return results;
+}
+
+}  // namespace lowbit

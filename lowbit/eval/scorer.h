@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// One batch call: how likely are these tokens after those?
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "lowbit/model/decoder.h"
+
+namespace lowbit {
+
+// Hidden states of this many bytes pass through the layers at once. More rows are cut into several passes,
+// each of which reads every layer again. Never changes a result.
+inline constexpr size_t kBatchBytes = size_t{1} << 30;
+
+// A context and what may follow it, as in lm-evaluation-harness: each continuation is scored on its own.
+struct ContinuationRequest {
+  TokenIds context;                     // at least one token
+  std::vector<TokenIds> continuations;  // each at least one token
+  size_t max_length = 0;                // tokens the model may see; longer inputs lose their left end
+};
+
+struct ContinuationScore {
+  double log_likelihood = 0;  // Σ log p over the continuation, natural logarithm
+  bool is_greedy = false;     // every token was the most likely one
+};
+
+class Scorer {
+ public:
+  // `requests_per_batch` 0: as many as fit in kBatchBytes.
+  explicit Scorer(const Decoder& decoder, size_t requests_per_batch = 0)
+      : decoder_(decoder), requests_per_batch_(requests_per_batch) {}
+
+  // Log-probability of every scored token of every request, in order. Throws Error{kNumeric} when one is
+  // not finite: never a mean over the rest.
+  std::vector<std::vector<TokenScore>> ScoreTokens(std::span<const ScoreRequest> requests) const;
+
+  // [request][continuation]. Throws Error{kContent} for an empty context or continuation, or one longer
+  // than max_length.
+  std::vector<std::vector<ContinuationScore>> LogLikelihoods(
+      std::span<const ContinuationRequest> requests) const;
+
+  const Decoder& decoder() const { return decoder_; }
+
+ private:
+  size_t BatchEnd(std::span<const ScoreRequest> requests, size_t begin) const;
+  const Decoder& decoder_;
+  size_t requests_per_batch_;
+};
+
+}  // namespace lowbit

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Room eval: numbers that say how good a model is.
+// In:  a Scorer (scorer.h), a tokenizer, texts.   Out: measurements with standard errors and a named
+// protocol. Non-goals: how the model was quantized, where results are kept (study). Start reading here, then
+// tasks.cc (the table) and perplexity.h.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lowbit/eval/scorer.h"
+#include "lowbit/text/tokenizer.h"
+
+namespace lowbit {
+
+struct Measurement {
+  std::string name;  // "perplexity"
+  double value = 0;
+  std::optional<double> std_error;
+  size_t n = 0;  // what was measured: predicted tokens, items
+  bool higher_is_better = false;
+};
+
+struct TaskResult {
+  std::string task;       // as asked for
+  std::string protocol;   // everything that must be equal for two numbers to be comparable
+  std::string data_hash;  // SHA-256 of the text
+  std::vector<Measurement> measurements;
+};
+
+// What the user may set. Zero means the task's default.
+struct TaskOptions {
+  size_t window = 0;             // tokens per window
+  size_t windows = 0;            // at most this many windows; 0 = all
+  size_t windows_per_batch = 0;  // 0 = as many as fit in kBatchBytes; never changes a result
+  std::string data_folder;       // where to look for data sets first
+};
+
+// A task bound to its data and options: read, checked and hashed, not yet tokenized or scored.
+class Task {
+ public:
+  virtual ~Task() = default;
+  virtual std::string Name() const = 0;  // "wikitext2", "text:FILE"
+  virtual std::string DataHash() const = 0;
+  virtual std::string Settings()
+      const = 0;  // canonical text of what changes the result: part of a cell's key
+  // Throws Error{kContent} when the text is too short, Error{kNumeric} when a score is not finite.
+  virtual TaskResult Run(const Scorer& scorer, const Tokenizer& tokenizer) const = 0;
+};
+
+struct TaskInfo {
+  std::string_view name;  // "wikitext2", or a prefix that takes a file, "text:"
+  std::string_view description;
+  std::unique_ptr<Task> (*make)(std::string_view argument, const TaskOptions&);
+};
+const std::vector<TaskInfo>& Tasks();
+
+// Makes the task called `name`. Throws Error{kUsage} for an unknown name, Error{kMissing} or
+// Error{kContent} for its data.
+std::unique_ptr<Task> MakeTask(std::string_view name, const TaskOptions& options);
+
+// Folders searched for data sets, in order: options.data_folder, $LOWBIT_DATA, data/ of the source tree or
+// of the installation beside the running program.
+std::vector<std::string> DataFolders(const TaskOptions& options);
+
+}  // namespace lowbit

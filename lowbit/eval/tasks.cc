@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "lowbit/base/files.h"
+#include "lowbit/base/log.h"
+#include "lowbit/eval/corpus.h"
+#include "lowbit/eval/perplexity.h"
+#include "lowbit/eval/task.h"
+
+namespace lowbit {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr size_t kPaperWindow = 2048;
+
+// Perplexity over one text; the tasks differ in where the text comes from.
+class PerplexityTask : public Task {
+ public:
+  PerplexityTask(std::string name, std::string source, Corpus corpus, const TaskOptions& options)
+      : name_(std::move(name)),
+        source_(std::move(source)),
+        corpus_(std::move(corpus)),
+        window_(options.window == 0 ? kPaperWindow : options.window),
+        windows_(options.windows) {}
+
+  std::string Name() const override { return name_; }
+  std::string DataHash() const override { return corpus_.file_hash; }
+  std::string Settings() const override {
+    return fmt::format("perplexity v1 {} window={} windows={}", source_, window_, windows_);
+  }
+
+  TaskResult Run(const Scorer& scorer, const Tokenizer& tokenizer) const override {
+    const TokenIds ids = tokenizer.Encode(corpus_.text);
+    const ModelConfig& config = scorer.decoder().source().config();
+    if (window_ > config.max_position_embeddings) {
+      LogWarning(fmt::format("windows of {} tokens are longer than the model's max_position_embeddings {}",
+                             window_, config.max_position_embeddings));
+    }
+    const PerplexityResult r = PerplexityOf(scorer, ids, window_, windows_);
+    const size_t specials = tokenizer.Encode("").size();
+    TaskResult result;
+    result.task = name_;
+    result.data_hash = corpus_.file_hash;
+    result.protocol = fmt::format(
+        "GPTQ-style perplexity of {}: one encoding of the whole text ({} tokens, {}), {} of {} windows of {} "
+        "tokens, "
+        "each from position 0, tail dropped; exp of the mean of window means",
+        source_, ids.size(), specials == 0 ? "no BOS" : "BOS once", r.window_nll.size(), ids.size() / window_,
+        window_);
+    result.measurements.push_back({"perplexity", r.perplexity, r.std_error, r.predicted_tokens, false});
+    return result;
+  }
+
+ private:
+  std::string name_, source_;
+  Corpus corpus_;
+  size_t window_, windows_;
+};
+
+std::string FindDataFile(const std::string& relative, const TaskOptions& options) {
+  std::string tried;
+  for (const std::string& folder : DataFolders(options)) {
+    const fs::path path = fs::path(folder) / relative;
+    if (fs::exists(path)) return path.string();
+    tried += (tried.empty() ? "" : ", ") + folder;
+  }
+  throw Error(ErrorKind::kMissing, Place(relative),
+              fmt::format("not found in {}", tried.empty() ? "any data folder" : tried))
+      .Hint("name the folder that holds it with --data or $LOWBIT_DATA");
+}
+
+std::unique_ptr<Task> MakeWikiText2(std::string_view, const TaskOptions& options) {
+  Corpus corpus = ReadWikiText(FindDataFile("wikitext2/wiki.test.raw", options));
+  return std::make_unique<PerplexityTask>("wikitext2", "WikiText-2 raw test", std::move(corpus), options);
+}
+
+std::unique_ptr<Task> MakeText(std::string_view file, const TaskOptions& options) {
+  Corpus corpus = ReadPlainText(std::string(file));
+  const std::string name = fs::path(file).filename().string();
+  return std::make_unique<PerplexityTask>(fmt::format("text:{}", name), name, std::move(corpus), options);
+}
+
+}  // namespace
+
+const std::vector<TaskInfo>& Tasks() {
+  static const std::vector<TaskInfo> tasks = {
+      {"wikitext2", "perplexity of the WikiText-2 raw test split", &MakeWikiText2},
+      {"text:", "perplexity of a UTF-8 text file, e.g. text:notes.txt", &MakeText},
+  };
+  return tasks;
+}
+
+std::unique_ptr<Task> MakeTask(std::string_view name, const TaskOptions& options) {
+  std::string known;
+  for (const TaskInfo& task : Tasks()) {
+    const bool takes_file = task.name.ends_with(':');
+    if (takes_file && name.starts_with(task.name) && name.size() > task.name.size()) {
+      return task.make(name.substr(task.name.size()), options);
+    }
+    if (!takes_file && name == task.name) return task.make("", options);
+    known += fmt::format("{}{}{}", known.empty() ? "" : ", ", task.name, takes_file ? "FILE" : "");
+  }
+  throw Error(ErrorKind::kUsage, fmt::format("task '{}' is not known; tasks: {}", Printable(name), known));
+}
+
+std::vector<std::string> DataFolders(const TaskOptions& options) {
+  std::vector<std::string> folders;
+  if (!options.data_folder.empty()) {
+    RequireDirectory(options.data_folder, "a folder of data sets");
+    folders.push_back(options.data_folder);
+  }
+  if (const char* variable = std::getenv("LOWBIT_DATA"); variable != nullptr && *variable != '\0')
+    folders.emplace_back(variable);
+  std::error_code code;
+  const fs::path program = fs::read_symlink("/proc/self/exe", code);
+  for (const char* relative : {"../share/lowbit/data", "../../data"}) {  // installed; build/release/lowbit
+    const fs::path folder = (program.parent_path() / relative).lexically_normal();
+    if (fs::is_directory(folder, code)) folders.push_back(folder.string());
+  }
+  return folders;
+}
+
+}  // namespace lowbit

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where the decoder gets its weights from, one layer at a time. It never learns which method packed them.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lowbit/checkpoint/artefact.h"
+#include "lowbit/checkpoint/checkpoint.h"
+#include "lowbit/model/layout.h"
+#include "lowbit/tensor/weight.h"
+
+namespace lowbit {
+
+// Weights of one decoder layer by name relative to it ("self_attn.q_proj"). Dense weights are views that
+// stay valid as long as their source.
+struct LayerWeights {
+  std::map<std::string, Weight, std::less<>> linears;
+  std::map<std::string, std::vector<float>, std::less<>> biases;  // only those that exist
+  std::map<std::string, std::vector<float>, std::less<>> norms;
+};
+
+class LayerSource {
+ public:
+  virtual ~LayerSource() = default;
+  virtual const ModelConfig& config() const = 0;
+  virtual const ModelLayout& layout() const = 0;
+
+  // Throws Error{kNumeric} naming the first tensor with NaN or infinite values.
+  virtual LayerWeights Layer(size_t index) const = 0;
+  virtual Weight Embedding() const = 0;              // [vocab_size, hidden_size]
+  virtual Weight Head() const = 0;                   // [vocab_size, hidden_size]; the embedding when tied
+  virtual std::vector<float> FinalNorm() const = 0;  // [hidden_size]
+};
+
+// A Hugging Face folder, checked against its config.json when it is opened.
+class CheckpointSource : public LayerSource {
+ public:
+  explicit CheckpointSource(const std::string& folder);
+  const ModelConfig& config() const override { return config_; }
+  const ModelLayout& layout() const override { return layout_; }
+  LayerWeights Layer(size_t index) const override;
+  Weight Embedding() const override;
+  Weight Head() const override;
+  std::vector<float> FinalNorm() const override;
+  const Checkpoint& checkpoint() const { return checkpoint_; }
+
+ private:
+  TensorView FiniteTensor(const std::string& name) const;
+  ModelConfig config_;
+  ModelLayout layout_;
+  Checkpoint checkpoint_;
+};
+
+// An artefact of `lowbit quantize`: packed tensors over the base checkpoint.
+class ArtefactSource : public LayerSource {
+ public:
+  explicit ArtefactSource(const std::string& folder);
+  const ModelConfig& config() const override { return base_.config(); }
+  const ModelLayout& layout() const override { return base_.layout(); }
+  LayerWeights Layer(size_t index) const override;
+  Weight Embedding() const override;
+  Weight Head() const override;
+  std::vector<float> FinalNorm() const override { return base_.FinalNorm(); }
+  const Artefact& artefact() const { return artefact_; }
+
+ private:
+  Weight PackedOr(const std::string& name, const Weight& base) const;
+  Artefact artefact_;
+  CheckpointSource base_;
+  std::map<std::string, std::shared_ptr<const PackedTensor>> head_;
+};
+
+// Opens whichever of the two `folder` holds. Throws Error{kMissing} or Error{kContent}.
+std::unique_ptr<LayerSource> OpenModel(const std::string& folder);
+
+// The folder with config.json and tokenizer.json: `folder` itself, or an artefact's base.
+std::string BaseFolderOf(const std::string& folder);
+
+}  // namespace lowbit
