@@ -1,52 +1,74 @@
 // SPDX-License-Identifier: Apache-2.0
-// A quantized model on disk: a base checkpoint plus patches. Folder:
+// A quantized model on disk: a base checkpoint plus patches (docs/formats.md). Folder:
 //   lowbit.json            what it is: base folder, hashes of its inputs, recipe, sizes; written last
 //   layer-00000.safetensors …  packed tensors of one layer
 //   head.safetensors       packed embedding and head, when the recipe asks for it
-// A packed tensor NAME is stored as NAME.codes (U8 [rows, row bytes]), NAME.scales (F16 or F32 [rows, groups]),
-// NAME.zeros (U8) or NAME.means, and a metadata entry "packed:NAME" with its settings as JSON.
+// A packed tensor NAME is stored as NAME.codes (U8 [rows, row bytes]), NAME.scales (F16 or F32 [rows,
+// groups]), NAME.zeros (U8) or NAME.means, and a metadata entry "packed:NAME" with its settings as JSON. The
+// metadata entry "content" is a SHA-256 over all of it: a file with a flipped bit is refused.
 #pragma once
 
+#include <cstdint>
 #include <map>
-#include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 
-#include "lowbit/base/json.h"
-#include "lowbit/checkpoint/safetensors.h"
 #include "lowbit/tensor/packed.h"
 
 namespace lowbit {
 
 inline constexpr std::string_view kArtefactManifest = "lowbit.json";
+inline constexpr std::string_view kHeadFileName = "head.safetensors";
+std::string LayerFileName(size_t layer);  // "layer-00007.safetensors"
+
+using PackedTensors = std::map<std::string, PackedTensor>;  // full tensor name -> packed
+
+// Writes one file of packed tensors atomically. Bytes depend on the content only. Returns its content hash.
+std::string WritePackedFile(const std::string& path, const PackedTensors& tensors);
+
+// Reads it back, checked: what does not fit together is an Error{kContent} naming the file and the tensor,
+// and so is a content hash that differs from the file's own, or from `content` when that is given.
+PackedTensors ReadPackedFile(const std::string& path, std::string_view content = {});
+
+// SHA-256 over names, settings and data: what "content" says.
+std::string ContentHash(const PackedTensors& tensors);
+
+struct ArtefactFile {
+  uint64_t bytes = 0;
+  std::string content;  // hash
+
+  bool operator==(const ArtefactFile&) const = default;
+};
 
 // What lowbit.json says.
 struct ArtefactInfo {
-  std::string base_folder;      // stored relative to the artefact where that works, else absolute
-  std::string weights_hash;     // of the base: Checkpoint::WeightsHash()
-  std::string config_hash;      // SHA-256 of its config.json
-  std::string recipe;           // canonical text
+  std::string base_folder;   // as this process can open it; stored relative to the artefact where that works
+  uint64_t base_bytes = 0;   // of the base: Checkpoint::TensorBytes()
+  std::string weights_hash;  // of the base: Checkpoint::WeightsHash()
+  std::string config_hash;   // SHA-256 of its config.json
+  std::string recipe;        // canonical text
   std::string code_version;
   size_t layers = 0;
   bool has_head = false;
   uint64_t quantized_weights = 0, quantized_bits = 0;  // sums over the packed tensors
-  uint64_t model_weights = 0, model_bits = 0;          // whole model: packed, plus kept tensors in their own type
-  double seconds = 0;           // spent quantizing
+  uint64_t model_weights = 0, model_bits = 0;  // whole model: packed, plus kept tensors in their own type
+  double relative_error = 0;  // ‖W - Ŵ‖ / ‖W‖ over the quantized weights, Frobenius norms
+  double seconds = 0;         // spent quantizing
+  std::map<std::string, ArtefactFile> files;  // every layer file, and the head's
 
   double BitsPerQuantizedWeight() const;
   double BitsPerModelWeight() const;
+  uint64_t FileBytes() const;  // sum over files
+  bool operator==(const ArtefactInfo&) const = default;
 };
 
 bool IsArtefact(const std::string& folder);  // has a lowbit.json
 
-using PackedTensors = std::map<std::string, PackedTensor>;  // full tensor name -> packed
+// Reads and checks lowbit.json alone. Throws Error{kMissing} or Error{kContent} naming the key.
+ArtefactInfo ReadArtefactInfo(const std::string& folder);
 
-// Writes one file of packed tensors atomically; reads it back, checked. Bytes depend on the content only.
-void WritePackedFile(const std::string& path, const PackedTensors& tensors);
-PackedTensors ReadPackedFile(const std::string& path);
-
-std::string LayerFileName(size_t layer);  // "layer-00007.safetensors"
+// Writes lowbit.json, after every layer file is in place: only then is the folder an artefact.
+void WriteArtefactInfo(const std::string& folder, const ArtefactInfo& info);
 
 class Artefact {
  public:
@@ -60,12 +82,16 @@ class Artefact {
   PackedTensors Layer(size_t layer) const;  // reads the file; throws Error{kContent}
   PackedTensors Head() const;               // empty when has_head is false
 
+  // Throws Error{kConflict} unless the base's weights have the hash they had. Reads all of them.
+  void VerifyBase() const;
+
  private:
+  void CheckFiles() const;
+  void CheckBase() const;
+  PackedTensors ReadFileNamed(const std::string& name) const;
+
   std::string folder_;
   ArtefactInfo info_;
 };
-
-// Writes lowbit.json, after every layer file is in place: only then is the folder an artefact.
-void WriteArtefactInfo(const std::string& folder, const ArtefactInfo& info);
 
 }  // namespace lowbit

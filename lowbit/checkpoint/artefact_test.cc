@@ -1,0 +1,453 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/checkpoint/artefact.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <random>
+
+#include "lowbit/base/files.h"
+#include "lowbit/base/hash.h"
+#include "lowbit/base/json.h"
+#include "lowbit/base/test_folder.h"
+#include "lowbit/checkpoint/checkpoint.h"
+
+namespace lowbit {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+// Without fsync: these tests write thousands of files.
+void Overwrite(const std::string& path, std::string_view content) {
+  std::ofstream(path, std::ios::binary) << content;
+}
+
+PackedTensor RandomPacked(int bits, bool symmetric, size_t rows, size_t cols, size_t group, DType type,
+                          uint32_t seed) {
+  std::mt19937 rng(seed);
+  PackedTensor p;
+  p.format = bits == 1 ? PackFormat::kBinary : PackFormat::kUniform;
+  p.bits = bits;
+  p.symmetric = symmetric;
+  p.scale_type = type;
+  p.rows = rows;
+  p.cols = cols;
+  p.group_size = group;
+  std::vector<uint8_t> codes(cols);
+  p.codes.resize(rows * p.RowBytes());
+  for (size_t r = 0; r < rows; ++r) {
+    for (uint8_t& c : codes) c = static_cast<uint8_t>(rng() & ((1u << bits) - 1));
+    PackRow(codes, bits, p.codes.data() + r * p.RowBytes());
+  }
+  const auto random_float = [&] {
+    const float v = std::ldexp(static_cast<float>(rng() % 2001) - 1000, -12);
+    return type == DType::kF16 ? ToFloat(ToF16(v)) : v;
+  };
+  for (size_t i = 0; i < rows * p.Groups(); ++i) {
+    p.scales.push_back(random_float());
+    if (p.format == PackFormat::kBinary) p.means.push_back(random_float());
+    if (p.format == PackFormat::kUniform && !symmetric)
+      p.zeros.push_back(static_cast<uint8_t>(rng() & ((1u << bits) - 1)));
+  }
+  Validate(p, Place("test"));
+  return p;
+}
+
+bool Same(const PackedTensor& a, const PackedTensor& b) {
+  return a.format == b.format && a.bits == b.bits && a.symmetric == b.symmetric &&
+         a.scale_type == b.scale_type && a.rows == b.rows && a.cols == b.cols &&
+         a.group_size == b.group_size && a.codes == b.codes && a.scales == b.scales && a.zeros == b.zeros &&
+         a.means == b.means;
+}
+
+bool Same(const PackedTensors& a, const PackedTensors& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+    return x.first == y.first && Same(x.second, y.second);
+  });
+}
+
+PackedTensors SmallTensors() {
+  PackedTensors tensors;
+  tensors["a"] = RandomPacked(3, false, 2, 5, 2, DType::kF16, 1);
+  tensors["b"] = RandomPacked(1, false, 1, 9, 9, DType::kF32, 2);
+  return tensors;
+}
+
+// What() of the Error that `action` throws.
+template <class Action>
+std::string MessageOf(const Action& action, ErrorKind kind = ErrorKind::kContent) {
+  try {
+    action();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), kind) << e.what();
+    return e.what();
+  }
+  return "no error";
+}
+
+TEST(PackedFile, RoundTripIsExactForEveryFormatWidthAndScaleType) {
+  const TestFolder folder;
+  const std::string path = folder.File("x.safetensors");
+  PackedTensors tensors;
+  uint32_t seed = 0;
+  for (const DType type : {DType::kF16, DType::kF32}) {
+    for (int bits = 1; bits <= 8; ++bits) {
+      for (const bool symmetric : {false, true}) {
+        if (bits == 1 && symmetric) continue;
+        const std::string name = fmt::format("{}.{}.{}.weight", Name(type), bits, symmetric);
+        tensors[name] = RandomPacked(bits, symmetric, 7, 37, 16, type, ++seed);
+      }
+    }
+  }
+  tensors["channel"] = RandomPacked(4, false, 3, 11, 11, DType::kF16, ++seed);
+  const std::string content = WritePackedFile(path, tensors);
+  EXPECT_TRUE(Same(ReadPackedFile(path), tensors));
+  EXPECT_TRUE(Same(ReadPackedFile(path, content), tensors));
+  EXPECT_EQ(content, ContentHash(tensors));
+}
+
+TEST(PackedFile, BytesDependOnTheContentOnly) {
+  const TestFolder folder;
+  WritePackedFile(folder.File("x"), SmallTensors());
+  WritePackedFile(folder.File("y"), SmallTensors());
+  EXPECT_EQ(ReadFile(folder.File("x")), ReadFile(folder.File("y")));
+}
+
+TEST(PackedFile, EveryFlippedBitIsRefusedOrChangesNothing) {
+  const TestFolder folder;
+  const std::string path = folder.File("x.safetensors");
+  const PackedTensors tensors = SmallTensors();
+  WritePackedFile(path, tensors);
+  const std::string good = ReadFile(path);
+  size_t refused = 0;
+  for (size_t at = 0; at < good.size(); ++at) {
+    for (int bit = 0; bit < 8; ++bit) {
+      std::string bad = good;
+      bad[at] = static_cast<char>(bad[at] ^ (1 << bit));
+      Overwrite(path, bad);
+      try {
+        EXPECT_TRUE(Same(ReadPackedFile(path), tensors)) << "byte " << at << " bit " << bit;
+      } catch (const Error& e) {
+        EXPECT_TRUE(e.kind() == ErrorKind::kContent || e.kind() == ErrorKind::kNumeric) << e.what();
+        EXPECT_EQ(e.place().file(), path);
+        ++refused;
+      }
+    }
+  }
+  EXPECT_GT(refused, 8 * good.size() * 95 / 100);  // what passes is white space of the header
+}
+
+TEST(PackedFile, EveryCutIsRefused) {
+  const TestFolder folder;
+  const std::string path = folder.File("x.safetensors");
+  WritePackedFile(path, SmallTensors());
+  const std::string good = ReadFile(path);
+  for (size_t size = 0; size < good.size(); ++size) {
+    Overwrite(path, good.substr(0, size));
+    EXPECT_NE(MessageOf([&] { ReadPackedFile(path); }), "no error") << size;
+  }
+}
+
+// A file with one packed tensor "w" of 2 x 10 codes of 4 bits in groups of 4, of which a test changes a part.
+struct RawFile {
+  std::map<std::string, std::string> metadata = {
+      {"lowbit_packed", "1"},
+      {"content", std::string(64, '0')},
+      {"packed:w",
+       R"({"format":"uniform","bits":4,"symmetric":false,"rows":2,"cols":10,"group_size":4,"scales":"F16"})"}};
+  struct Tensor {
+    DType type;
+    Shape shape;
+  };
+  std::map<std::string, Tensor> tensors = {{"w.codes", {DType::kU8, {2, 5}}},
+                                           {"w.scales", {DType::kF16, {2, 3}}},
+                                           {"w.zeros", {DType::kU8, {2, 3}}}};
+
+  void Settings(const std::string& from, const std::string& to) {
+    std::string& text = metadata["packed:w"];
+    text.replace(text.find(from), from.size(), to);
+  }
+  std::string MessageWhenRead(const std::string& path) const {
+    std::vector<std::vector<std::byte>> data;
+    std::vector<NamedTensor> named;
+    for (const auto& [name, t] : tensors) {
+      data.emplace_back(ElementCount(t.shape) * SizeOf(t.type));
+      named.push_back({name, {t.type, t.shape, data.back()}});
+    }
+    WriteSafetensors(path, named, metadata);
+    return MessageOf([&] { ReadPackedFile(path); });
+  }
+};
+
+TEST(PackedFile, RefusesPartsThatDoNotFitNamingThem) {
+  const TestFolder folder;
+  const std::string path = folder.File("x.safetensors");
+  struct Row {
+    std::function<void(RawFile&)> change;
+    const char* message;  // behind the path
+  };
+  const std::string settings = "key '__metadata__': key 'packed:w': ";
+  const std::vector<Row> rows = {
+      {[](RawFile&) {}, "the content has hash "},
+      {[](RawFile& f) { f.metadata.erase("lowbit_packed"); },
+       "key '__metadata__': key 'lowbit_packed': missing, expected a file of packed tensors"},
+      {[](RawFile& f) { f.metadata["lowbit_packed"] = "2"; },
+       "key '__metadata__': key 'lowbit_packed': \"2\", expected \"1\""},
+      {[](RawFile& f) { f.metadata.erase("content"); }, "key '__metadata__': key 'content': missing"},
+      {[](RawFile& f) { f.metadata["extra"] = ""; }, "key '__metadata__': key 'extra': unknown key"},
+      {[](RawFile& f) { f.metadata["packed:w"] = "{"; },
+       "key '__metadata__': key 'packed:w': byte 1: not valid JSON"},
+      {[](RawFile& f) { f.metadata["packed:w"] = "[]"; },
+       "key '__metadata__': key 'packed:w': a list, expected an object"},
+      {[](RawFile& f) { f.Settings("\"bits\":4,", ""); },
+       "key '__metadata__': key 'packed:w': key 'bits': missing"},
+      {[](RawFile& f) { f.Settings("\"bits\":4", "\"bits\":9"); },
+       "key '__metadata__': key 'packed:w': key 'bits': 9, expected an integer from 1 to 8"},
+      {[](RawFile& f) { f.Settings("\"bits\":4", "\"bits\":4.0"); },
+       "key '__metadata__': key 'packed:w': key 'bits': 4.0, expected"},
+      {[](RawFile& f) { f.Settings("\"bits\":4", "\"bits\":-4"); },
+       "key '__metadata__': key 'packed:w': key 'bits': -4, expected"},
+      {[](RawFile& f) { f.Settings("\"rows\":2", "\"rows\":0"); },
+       "key '__metadata__': key 'packed:w': key 'rows': 0, expected"},
+      {[](RawFile& f) { f.Settings("uniform", "ternary"); },
+       "key '__metadata__': key 'packed:w': key 'format': \"ternary\", expected uniform or binary"},
+      {[](RawFile& f) { f.Settings("F16", "BF16"); },
+       "key '__metadata__': key 'packed:w': key 'scales': \"BF16\", expected F16 or F32"},
+      {[](RawFile& f) { f.Settings("false", "0"); },
+       "key '__metadata__': key 'packed:w': key 'symmetric': 0, expected true or false"},
+      {[](RawFile& f) { f.Settings("\"group_size\":4", "\"group_size\":11"); },
+       "key '__metadata__': key 'packed:w': key 'group_size': 11, expected an integer from 1 to 10"},
+      {[](RawFile& f) { f.Settings("\"bits\":4", "\"bits\":4,\"more\":1"); },
+       "key '__metadata__': key 'packed:w': key 'more': unknown key"},
+      {[](RawFile& f) {
+         f.Settings("uniform", "binary");
+         f.tensors["w.means"] = f.tensors["w.scales"];
+         f.tensors.erase("w.zeros");
+       },
+       "tensor 'w': bits of a binary tensor is 4, expected 1"},
+      {[](RawFile& f) { f.Settings("\"cols\":10", "\"cols\":12"); },
+       "tensor 'w': codes: shape [2, 5], expected rows of 12 codes of 4 bits"},
+      {[](RawFile& f) { f.Settings("\"cols\":10", "\"cols\":9223372036854775807"); },
+       "tensor 'w': codes: shape [2, 5], expected rows of 9223372036854775807"},
+      {[](RawFile& f) { f.Settings("\"rows\":2", "\"rows\":4611686018427387904"); },
+       "tensor 'w': codes: shape [2, 5], expected"},
+      {[](RawFile& f) { f.tensors["w.codes"].shape = {10}; }, "tensor 'w': codes: shape [10], expected"},
+      {[](RawFile& f) {
+         f.tensors["w.codes"] = {DType::kF16, {2, 5}};
+       },
+       "tensor 'w.codes': dtype F16, expected U8"},
+      {[](RawFile& f) { f.tensors.erase("w.codes"); }, "tensor 'w.codes': missing"},
+      {[](RawFile& f) { f.tensors.erase("w.zeros"); }, "tensor 'w.zeros': missing"},
+      {[](RawFile& f) {
+         f.tensors["w.scales"].shape = {3, 2};
+       },
+       "tensor 'w.scales': shape [3, 2], expected [2, 3] (rows × groups)"},
+      {[](RawFile& f) { f.tensors["w.scales"].type = DType::kF32; },
+       "tensor 'w.scales': dtype F32, expected F16"},
+      {[](RawFile& f) {
+         f.tensors["w.zeros"].shape = {2, 4};
+       },
+       "tensor 'w.zeros': shape [2, 4], expected [2, 3] (rows × groups)"},
+      {[](RawFile& f) {
+         f.tensors["w.means"] = {DType::kF16, {2, 3}};
+       },
+       "tensor 'w.means': belongs to no packed tensor"},
+      {[](RawFile& f) {
+         f.tensors["v"] = {DType::kU8, {1}};
+       },
+       "tensor 'v': belongs to no packed tensor"},
+  };
+  for (const Row& row : rows) {
+    RawFile file;
+    row.change(file);
+    EXPECT_THAT(file.MessageWhenRead(path), ::testing::StartsWith(path + ": " + row.message));
+  }
+}
+
+TEST(PackedFile, RefusesScalesThatAreNotFiniteAndZeroPointsThatDoNotFit) {
+  const TestFolder folder;
+  const std::string path = folder.File("x.safetensors");
+  PackedTensors tensors = SmallTensors();
+  tensors["a"].scales[3] = std::numeric_limits<float>::infinity();
+  WritePackedFile(path, tensors);
+  EXPECT_THAT(MessageOf([&] { ReadPackedFile(path); }, ErrorKind::kNumeric),
+              HasSubstr("tensor 'a': scale of group 3"));
+  tensors = SmallTensors();
+  tensors["a"].zeros[2] = 8;
+  WritePackedFile(path, tensors);
+  EXPECT_THAT(MessageOf([&] { ReadPackedFile(path); }),
+              HasSubstr("tensor 'a': zero point of group 2 is 8, expected 0 to 7"));
+}
+
+// An artefact with two layers and a head, over a checkpoint of one tensor.
+struct Fixture {
+  TestFolder test_folder;
+  std::string root = test_folder.File("root"), base = root + "/models/base", folder = root + "/out/q";
+  ArtefactInfo info;
+
+  Fixture() {
+    fs::create_directories(base);
+    fs::create_directories(folder);
+    WriteFileAtomic(base + "/config.json", "{}");
+    const std::vector<std::byte> data(8);
+    const std::vector<NamedTensor> tensors = {{"w", {DType::kF32, {2}, data}}};
+    WriteSafetensors(base + "/model.safetensors", tensors);
+    const Checkpoint checkpoint(base);
+    info.base_folder = base;
+    info.base_bytes = checkpoint.TensorBytes();
+    info.weights_hash = checkpoint.WeightsHash();
+    info.config_hash = Sha256OfFile(base + "/config.json");
+    info.recipe = "rtn-w3-g2";
+    info.code_version = "1";
+    info.layers = 2;
+    info.has_head = true;
+    info.quantized_weights = 10;
+    info.quantized_bits = 41;
+    info.model_weights = 20;
+    info.model_bits = 201;
+    info.relative_error = 0.125;
+    info.seconds = 1.5;
+    AddFile(LayerFileName(0), Layer(0));
+    AddFile(LayerFileName(1), Layer(1));
+    AddFile("head.safetensors", Layer(2));
+    WriteArtefactInfo(folder, info);
+  }
+  static PackedTensors Layer(uint32_t seed) {
+    return {{fmt::format("layer{}", seed), RandomPacked(3, false, 2, 5, 2, DType::kF16, seed)}};
+  }
+  void AddFile(const std::string& name, const PackedTensors& tensors) {
+    const std::string content = WritePackedFile(folder + "/" + name, tensors);
+    info.files[name] = {fs::file_size(folder + "/" + name), content};
+  }
+  std::string Manifest() const { return ReadFile(folder + "/lowbit.json"); }
+};
+
+TEST(Artefact, OpensWhatWasWritten) {
+  const Fixture f;
+  const Artefact artefact(f.folder);
+  EXPECT_TRUE(IsArtefact(f.folder));
+  EXPECT_FALSE(IsArtefact(f.base));
+  EXPECT_EQ(artefact.info(), f.info);
+  EXPECT_TRUE(Same(artefact.Layer(0), f.Layer(0)));
+  EXPECT_TRUE(Same(artefact.Layer(1), f.Layer(1)));
+  EXPECT_TRUE(Same(artefact.Head(), f.Layer(2)));
+  EXPECT_EQ(artefact.info().BitsPerQuantizedWeight(), 4.1);
+  EXPECT_EQ(artefact.info().BitsPerModelWeight(), 10.05);
+  artefact.VerifyBase();
+}
+
+TEST(Artefact, MovesTogetherWithItsBase) {
+  const Fixture f;
+  EXPECT_THAT(f.Manifest(), HasSubstr("\"base\": \"../../models/base\""));
+  const std::string moved = f.test_folder.File("moved");
+  fs::rename(f.root, moved);
+  EXPECT_EQ(Artefact(moved + "/out/q").info().base_folder, moved + "/models/base");
+}
+
+TEST(Artefact, IsFoundThroughALinkToItsFolder) {
+  const Fixture f;
+  fs::create_directory_symlink(f.folder, f.root + "/link");
+  EXPECT_EQ(Artefact(f.root + "/link").info().base_folder, f.base);
+}
+
+TEST(Artefact, RefusesAnotherBaseNamingWhatDiffers) {
+  const Fixture f;
+  WriteFileAtomic(f.base + "/config.json", "{ }");
+  EXPECT_THAT(
+      MessageOf([&] { Artefact a(f.folder); }, ErrorKind::kConflict),
+      AllOf(HasSubstr("lowbit.json: key 'config_hash': "), HasSubstr("made from another checkpoint")));
+  WriteFileAtomic(f.base + "/config.json", "{}");
+
+  std::vector<std::byte> data(12);
+  WriteSafetensors(f.base + "/model.safetensors", std::vector<NamedTensor>{{"w", {DType::kF32, {3}, data}}});
+  EXPECT_THAT(MessageOf([&] { Artefact a(f.folder); }, ErrorKind::kConflict),
+              HasSubstr("key 'base_bytes': 8, but the base"));
+
+  data.resize(8);
+  data[0] = std::byte{1};
+  WriteSafetensors(f.base + "/model.safetensors", std::vector<NamedTensor>{{"w", {DType::kF32, {2}, data}}});
+  const Artefact same_size(f.folder);  // found out only by reading everything
+  EXPECT_THAT(MessageOf([&] { same_size.VerifyBase(); }, ErrorKind::kConflict),
+              HasSubstr("key 'weights_hash': "));
+}
+
+TEST(Artefact, SaysThatTheBaseIsGone) {
+  const Fixture f;
+  fs::remove_all(f.base);
+  EXPECT_THAT(MessageOf([&] { Artefact a(f.folder); }, ErrorKind::kMissing),
+              AllOf(HasSubstr("lowbit.json: key 'base': no folder "), HasSubstr(f.base)));
+}
+
+TEST(Artefact, RefusesMissingCutAndExchangedFiles) {
+  const Fixture f;
+  const std::string first = f.folder + "/" + LayerFileName(0), second = f.folder + "/" + LayerFileName(1);
+  const std::string content = ReadFile(first);
+
+  fs::remove(first);
+  EXPECT_THAT(MessageOf([&] { Artefact a(f.folder); }, ErrorKind::kMissing),
+              HasSubstr(first + ": No such file"));
+  WriteFileAtomic(first, content.substr(1));
+  EXPECT_THAT(MessageOf([&] { Artefact a(f.folder); }),
+              HasSubstr(fmt::format("{}: {} bytes, expected {}", first, content.size() - 1, content.size())));
+  fs::copy_file(second, first, fs::copy_options::overwrite_existing);
+  const Artefact exchanged(f.folder);  // both layers have the same size
+  EXPECT_THAT(MessageOf([&] { exchanged.Layer(0); }),
+              AllOf(HasSubstr(first + ": the content has hash "), HasSubstr("as lowbit.json says")));
+}
+
+TEST(ArtefactInfo, RefusesAManifestWithWrongKeysNamingThem) {
+  const Fixture f;
+  struct Row {
+    std::function<void(Json&)> change;
+    const char* message;
+  };
+  const std::vector<Row> rows = {
+      {[](Json& j) { j["lowbit_artefact"] = 2; },
+       "key 'lowbit_artefact': 2, expected an integer from 1 to 1"},
+      {[](Json& j) { j.erase("lowbit_artefact"); }, "key 'lowbit_artefact': missing"},
+      {[](Json& j) { j["base"] = ""; }, "key 'base': \"\", expected a text that is not empty"},
+      {[](Json& j) { j["base"] = nullptr; }, "key 'base': null, expected a text"},
+      {[](Json& j) { j["weights_hash"] = "12"; }, "key 'weights_hash': \"12\", expected a SHA-256"},
+      {[](Json& j) { j["weights_hash"] = std::string(64, 'A'); }, "key 'weights_hash': "},
+      {[](Json& j) { j["layers"] = 0; }, "key 'layers': 0, expected an integer from 1"},
+      {[](Json& j) { j["layers"] = 3; }, "key 'files': 3 files, expected 4: one per layer and the head"},
+      {[](Json& j) { j["layers"] = 9223372036854775807; }, "key 'files': 3 files, expected"},
+      {[](Json& j) { j["has_head"] = false; }, "key 'files': 3 files, expected 2: one per layer"},
+      {[](Json& j) { j["has_head"] = "yes"; }, "key 'has_head': \"yes\", expected true or false"},
+      {[](Json& j) { j["quantized_bits"] = 0; }, "key 'quantized_bits': 0, expected"},
+      {[](Json& j) { j["model_bits"] = 40; }, "key 'model_bits': 40, expected an integer from 41"},
+      {[](Json& j) { j["relative_error"] = -0.5; },
+       "key 'relative_error': -0.5, expected a number, 0 or more"},
+      {[](Json& j) { j["seconds"] = "1"; }, "key 'seconds': \"1\", expected a number"},
+      {[](Json& j) { j["files"] = Json::array(); }, "key 'files': a list, expected an object"},
+      {[](Json& j) {
+         j["files"].erase("head.safetensors");
+         j["files"]["../x"] = 1;
+       },
+       "key 'files': key 'head.safetensors': missing"},
+      {[](Json& j) { j["files"]["head.safetensors"]["bytes"] = -1; },
+       "key 'files': key 'head.safetensors': key 'bytes': -1"},
+      {[](Json& j) { j["files"]["head.safetensors"]["more"] = 1; },
+       "key 'files': key 'head.safetensors': key 'more': unknown key"},
+      {[](Json& j) { j["more"] = 1; }, "key 'more': unknown key"},
+  };
+  const std::string good = f.Manifest();
+  for (const Row& row : rows) {
+    Json json = Json::parse(good);
+    row.change(json);
+    Overwrite(f.folder + "/lowbit.json", json.dump());
+    EXPECT_THAT(MessageOf([&] { ReadArtefactInfo(f.folder); }),
+                HasSubstr(std::string("lowbit.json: ") + row.message));
+  }
+  for (const char* text : {"", "[]", "{", "nonsense"}) {
+    Overwrite(f.folder + "/lowbit.json", text);
+    EXPECT_NE(MessageOf([&] { ReadArtefactInfo(f.folder); }), "no error") << text;
+  }
+}
+
+}  // namespace
+}  // namespace lowbit

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files of packed tensors: WritePackedFile and ReadPackedFile of artefact.h.
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <set>
+#include <vector>
+
+#include "lowbit/base/hash.h"
+#include "lowbit/checkpoint/artefact.h"
+#include "lowbit/checkpoint/json_fields.h"
+#include "lowbit/checkpoint/safetensors.h"
+
+namespace lowbit {
+namespace {
+
+constexpr std::string_view kSettingsKey = "packed:";  // followed by the tensor's name
+constexpr std::string_view kContentKey = "content";
+constexpr std::string_view kVersionKey = "lowbit_packed";
+constexpr std::string_view kVersion = "1";
+
+std::string SettingsText(const PackedTensor& p) {
+  Json json;
+  json["format"] = Name(p.format);
+  json["bits"] = p.bits;
+  json["symmetric"] = p.symmetric;
+  json["rows"] = p.rows;
+  json["cols"] = p.cols;
+  json["group_size"] = p.group_size;
+  json["scales"] = Name(p.scale_type);
+  return json.dump();
+}
+
+// Values as they are stored: exact, because scales and means were rounded to the type when they were chosen.
+std::vector<std::byte> StoredFloats(std::span<const float> values, DType type) {
+  std::vector<std::byte> bytes(values.size() * SizeOf(type));
+  if (type == DType::kF32) {
+    std::memcpy(bytes.data(), values.data(), bytes.size());
+    return bytes;
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    const F16 stored = ToF16(values[i]);
+    LOWBIT_ASSERT(ToFloat(stored) == values[i]);
+    std::memcpy(bytes.data() + i * sizeof(F16), &stored, sizeof(F16));
+  }
+  return bytes;
+}
+
+// One stored tensor of the up to three that make a packed one.
+struct Part {
+  std::string name;
+  DType type;
+  Shape shape;
+  std::vector<std::byte> owned;  // empty for codes and zero points, which are stored as they are
+  std::span<const std::byte> borrowed;
+
+  std::span<const std::byte> bytes() const { return owned.empty() ? borrowed : owned; }
+};
+
+std::vector<Part> PartsOf(const std::string& name, const PackedTensor& p) {
+  const Shape per_group = {p.rows, p.Groups()};
+  const auto bytes = [](const std::vector<uint8_t>& v) { return std::as_bytes(std::span(v)); };
+  std::vector<Part> parts;
+  parts.push_back({name + ".scales", p.scale_type, per_group, StoredFloats(p.scales, p.scale_type), {}});
+  if (!p.means.empty()) {
+    parts.push_back({name + ".means", p.scale_type, per_group, StoredFloats(p.means, p.scale_type), {}});
+  }
+  parts.push_back({name + ".codes", DType::kU8, {p.rows, p.RowBytes()}, {}, bytes(p.codes)});
+  if (!p.zeros.empty()) parts.push_back({name + ".zeros", DType::kU8, per_group, {}, bytes(p.zeros)});
+  return parts;
+}
+
+// Everything a file holds, in the order it is written.
+std::vector<Part> AllParts(const PackedTensors& tensors) {
+  std::vector<Part> parts;
+  for (const auto& [name, packed] : tensors)
+    std::ranges::move(PartsOf(name, packed), std::back_inserter(parts));
+  // Wide types first: then every tensor is aligned for its type.
+  std::ranges::stable_sort(parts, std::greater(), [](const Part& part) { return SizeOf(part.type); });
+  return parts;
+}
+
+std::string HashOf(const PackedTensors& tensors, const std::vector<Part>& parts) {
+  Sha256 hash;
+  for (const auto& [name, packed] : tensors) hash.Update(name + "\n" + SettingsText(packed) + "\n");
+  for (const Part& part : parts) hash.Update(part.bytes());  // the settings give their sizes
+  return hash.Hex();
+}
+
+// Takes one packed tensor out of a file, everything checked before it is copied.
+class TensorReader {
+ public:
+  TensorReader(const SafetensorsFile& file, std::string name, const std::string& settings)
+      : file_(file), name_(std::move(name)), place_(Place(file.path()).Tensor(Printable(name_))) {
+    ReadSettings(settings);
+    ReadCodes();
+    ReadGroups();
+    Validate(packed_, place_);
+  }
+
+  PackedTensor Take() { return std::move(packed_); }
+  const std::vector<std::string>& used() const { return used_; }
+
+ private:
+  void ReadSettings(const std::string& text) {
+    const Place place =
+        Place(file_.path()).Key("__metadata__").Key(std::string(kSettingsKey) + Printable(name_));
+    const Json json = ParseJson(text, place);
+    JsonFields fields(json, place);
+    const std::string format = fields.String("format"), scales = fields.String("scales");
+    packed_.bits = static_cast<int>(fields.Unsigned("bits", 1, 8));
+    packed_.symmetric = fields.Boolean("symmetric");
+    packed_.rows = fields.Unsigned("rows", 1);
+    packed_.cols = fields.Unsigned("cols", 1);
+    packed_.group_size = fields.Unsigned("group_size", 1, packed_.cols);
+    fields.RefuseOthers();
+    const auto refuse = [&](std::string_view key, const std::string& got, std::string_view expected) {
+      throw Error(ErrorKind::kContent, fields.At(key),
+                  fmt::format("\"{}\", expected {}", Printable(got, 40), expected));
+    };
+    packed_.format = format == Name(PackFormat::kBinary) ? PackFormat::kBinary : PackFormat::kUniform;
+    if (format != Name(packed_.format)) refuse("format", format, "uniform or binary");
+    packed_.scale_type = scales == Name(DType::kF32) ? DType::kF32 : DType::kF16;
+    if (scales != Name(packed_.scale_type)) refuse("scales", scales, "F16 or F32");
+  }
+
+  void ReadCodes() {
+    const TensorView codes = Get(".codes", DType::kU8);
+    // The shape is bounded by the file; rows and cols are not yet, so they are compared, not multiplied.
+    const size_t row_bytes = codes.shape.size() == 2 ? codes.shape[1] : 0;
+    const bool fits = row_bytes != 0 && codes.shape[0] == packed_.rows && packed_.cols / 8 <= row_bytes &&
+                      packed_.RowBytes() == row_bytes;
+    if (!fits) {
+      throw Error(ErrorKind::kContent, place_.Item("codes"),
+                  fmt::format("shape {}, expected rows of {} codes of {} bits, {} of them",
+                              ShapeText(codes.shape), packed_.cols, packed_.bits, packed_.rows));
+    }
+    Copy(codes, packed_.codes);
+  }
+
+  void ReadGroups() {
+    Floats(".scales", packed_.scales);
+    if (packed_.format == PackFormat::kBinary) Floats(".means", packed_.means);
+    if (packed_.format == PackFormat::kUniform && !packed_.symmetric) {
+      Copy(PerGroup(".zeros", DType::kU8), packed_.zeros);
+    }
+  }
+
+  TensorView Get(const std::string& suffix, DType type) {
+    const std::string full = name_ + suffix;
+    const TensorView view = file_.Get(full);
+    if (view.type != type) {
+      throw Error(ErrorKind::kContent, Place(file_.path()).Tensor(Printable(full)),
+                  fmt::format("dtype {}, expected {}", Name(view.type), Name(type)));
+    }
+    used_.push_back(full);
+    return view;
+  }
+
+  TensorView PerGroup(const std::string& suffix, DType type) {
+    const TensorView view = Get(suffix, type);
+    const Shape expected = {packed_.rows, packed_.Groups()};
+    if (view.shape != expected) {
+      throw Error(
+          ErrorKind::kContent, Place(file_.path()).Tensor(Printable(name_ + suffix)),
+          fmt::format("shape {}, expected {} (rows × groups)", ShapeText(view.shape), ShapeText(expected)));
+    }
+    return view;
+  }
+
+  void Floats(const std::string& suffix, std::vector<float>& out) {
+    out = ToFloatVector(PerGroup(suffix, packed_.scale_type));
+  }
+
+  static void Copy(const TensorView& view, std::vector<uint8_t>& out) {
+    out.resize(view.bytes.size());
+    std::memcpy(out.data(), view.bytes.data(), out.size());
+  }
+
+  const SafetensorsFile& file_;
+  std::string name_;
+  Place place_;
+  PackedTensor packed_;
+  std::vector<std::string> used_;
+};
+
+const std::string& MetadataOf(const SafetensorsFile& file, std::string_view key) {
+  const auto it = file.header().metadata.find(std::string(key));
+  if (it != file.header().metadata.end()) return it->second;
+  throw Error(ErrorKind::kContent, Place(file.path()).Key("__metadata__").Key(key),
+              "missing, expected a file of packed tensors");
+}
+
+void CheckContent(const SafetensorsFile& file, const PackedTensors& tensors, std::string_view expected) {
+  const std::string& stored = MetadataOf(file, kContentKey);
+  const std::string actual = ContentHash(tensors);
+  const auto refuse = [&](std::string_view wanted, std::string_view by) {
+    throw Error(
+        ErrorKind::kContent, Place(file.path()),
+        fmt::format("the content has hash {}, expected {} as {} says", actual, Printable(wanted, 80), by))
+        .Hint("the file was damaged or exchanged; delete it and quantize again");
+  };
+  if (actual != stored) refuse(stored, "its header");
+  if (!expected.empty() && actual != expected) refuse(expected, kArtefactManifest);
+}
+
+}  // namespace
+
+std::string ContentHash(const PackedTensors& tensors) {
+  return HashOf(tensors, AllParts(tensors));
+}
+
+std::string WritePackedFile(const std::string& path, const PackedTensors& tensors) {
+  const std::vector<Part> parts = AllParts(tensors);
+  std::string hash = HashOf(tensors, parts);
+  SafetensorsWriter writer(path);
+  writer.SetMetadata(std::string(kVersionKey), std::string(kVersion));
+  writer.SetMetadata(std::string(kContentKey), hash);
+  for (const auto& [name, packed] : tensors) {
+    writer.SetMetadata(std::string(kSettingsKey) + name, SettingsText(packed));
+  }
+  for (const Part& part : parts) writer.Declare(part.name, part.type, part.shape);
+  writer.Begin();
+  for (const Part& part : parts) writer.Write(part.bytes());
+  writer.Commit();
+  return hash;
+}
+
+PackedTensors ReadPackedFile(const std::string& path, std::string_view content) {
+  const SafetensorsFile file(path);
+  if (const std::string& version = MetadataOf(file, kVersionKey); version != kVersion) {
+    throw Error(ErrorKind::kContent, Place(path).Key("__metadata__").Key(kVersionKey),
+                fmt::format("\"{}\", expected \"{}\"", Printable(version, 40), kVersion));
+  }
+  PackedTensors tensors;
+  std::set<std::string, std::less<>> used;
+  for (const auto& [key, settings] : file.header().metadata) {
+    if (key.starts_with(kSettingsKey)) {
+      const std::string name = key.substr(kSettingsKey.size());
+      TensorReader reader(file, name, settings);
+      used.insert(reader.used().begin(), reader.used().end());
+      tensors.emplace(name, reader.Take());
+    } else if (key != kVersionKey && key != kContentKey) {
+      throw Error(ErrorKind::kContent, Place(path).Key("__metadata__").Key(Printable(key, 100)),
+                  "unknown key");
+    }
+  }
+  for (const TensorEntry& entry : file.header().tensors) {
+    if (used.contains(entry.name)) continue;
+    throw Error(ErrorKind::kContent, Place(path).Tensor(Printable(entry.name)),
+                "belongs to no packed tensor, expected codes, scales, zeros or means of one");
+  }
+  CheckContent(file, tensors, content);
+  return tensors;
+}
+
+}  // namespace lowbit
