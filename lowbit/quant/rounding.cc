@@ -94,9 +94,13 @@ void RoundRowsWith(const Rounder& rounder, MatView<const float> weights, size_t 
 
 }  // namespace
 
+PackFormat FormatOf(const WeightSpec& spec) {
+  return spec.bits == 1 ? PackFormat::kBinary : PackFormat::kUniform;
+}
+
 PackedTensor MakePacked(size_t rows, size_t cols, const WeightSpec& spec) {
   PackedTensor packed;
-  packed.format = spec.bits == 1 ? PackFormat::kBinary : PackFormat::kUniform;
+  packed.format = FormatOf(spec);
   packed.bits = spec.bits;
   packed.symmetric = spec.symmetric;
   packed.scale_type = spec.scale_type;
@@ -114,7 +118,7 @@ PackedTensor MakePacked(size_t rows, size_t cols, const WeightSpec& spec) {
 void RoundRows(MatView<const float> weights, const WeightSpec& spec, size_t first, const Place& place,
                const Threads& threads, PackedTensor& packed) {
   LOWBIT_ASSERT(weights.cols == packed.cols && first + weights.rows <= packed.rows);
-  if (spec.bits == 1) {
+  if (FormatOf(spec) == PackFormat::kBinary) {
     RoundRowsWith(BinaryRounder(spec), weights, first, place, threads, packed);
   } else {
     RoundRowsWith(UniformRounder(spec), weights, first, place, threads, packed);

@@ -8,6 +8,9 @@
 
 namespace lowbit {
 
+// 1 bit is binary, more are uniform.
+PackFormat FormatOf(const WeightSpec& spec);
+
 // A tensor of this shape with room for everything `spec` asks for. Its rows are filled by RoundRows.
 PackedTensor MakePacked(size_t rows, size_t cols, const WeightSpec& spec);
 

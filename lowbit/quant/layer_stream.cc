@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/quant/layer_stream.h"
+
+#include <chrono>
+#include <filesystem>
+
+#include "lowbit/base/build_info.h"
+#include "lowbit/base/hash.h"
+#include "lowbit/base/human.h"
+#include "lowbit/base/progress.h"
+#include "lowbit/quant/model_rounder.h"
+#include "lowbit/quant/output_folder.h"
+
+namespace lowbit {
+namespace fs = std::filesystem;
+
+namespace {
+
+void RequireDiskSpace(const std::string& folder, const std::vector<PlannedFile>& files) {
+  uint64_t needed = 0;
+  for (const PlannedFile& file : files) needed += file.Bytes();
+  std::error_code code;
+  const fs::space_info space = fs::space(folder, code);
+  if (code || space.available >= needed) return;
+  throw Error(ErrorKind::kResource, Place(folder),
+              fmt::format("{} free on this disk, expected at least {}", HumanBytes(space.available),
+                          HumanBytes(needed)));
+}
+
+// Makes, or keeps, one file after the other, then writes the manifest.
+QuantizeResult RoundAndWrite(const CheckpointSource& model, const Recipe& recipe,
+                             const ArtefactInputs& inputs, OutputFolder& out, const Threads& threads) {
+  const auto start = std::chrono::steady_clock::now();
+  ModelRounder rounder(model, recipe, threads);
+  RequireDiskSpace(out.path(), rounder.files());
+  out.Begin();
+
+  QuantizeResult result;
+  ArtefactInfo& info = result.info;
+  Progress progress("quantizing", rounder.files().size());
+  for (size_t i = 0; i < rounder.files().size(); ++i) {
+    const PlannedFile& file = rounder.files()[i];
+    PackedTensors kept = out.Kept(file.name).value_or(PackedTensors{});
+    const bool keeps = file.Describes(kept);
+    if (!keeps) kept.clear();
+    const PackedTensors packed = rounder.Round(i, std::move(kept));
+    info.files[file.name] = keeps ? out.Describe(file.name, packed) : out.Write(file.name, packed);
+    result.kept_files += keeps ? 1 : 0;
+    progress.Step(file.name);
+  }
+
+  info.base_folder = model.checkpoint().folder();
+  info.base_bytes = model.checkpoint().TensorBytes();
+  info.weights_hash = inputs.weights_hash;
+  info.config_hash = inputs.config_hash;
+  info.recipe = inputs.recipe;
+  info.code_version = inputs.code_version;
+  info.layers = model.layout().layers.size();
+  info.has_head = recipe.head.has_value();
+  rounder.Describe(info);
+  info.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  out.Finish(info);
+  return result;
+}
+
+}  // namespace
+
+QuantizeResult QuantizeModel(const CheckpointSource& model, const Recipe& recipe,
+                             const std::string& out_folder, const Threads& threads,
+                             const std::string& weights_hash) {
+  if (recipe.IsFull()) {
+    throw Error(ErrorKind::kUsage, "recipe 'full' quantizes nothing, expected one that does, as rtn-w4-g128");
+  }
+  const std::string& model_folder = model.checkpoint().folder();
+  RequireUsableOutput(out_folder, model_folder);
+  const ArtefactInputs inputs{
+      .weights_hash = weights_hash.empty() ? model.checkpoint().WeightsHash() : weights_hash,
+      .config_hash = Sha256OfFile((fs::path(model_folder) / "config.json").string()),
+      .recipe = recipe.Text(),
+      .code_version = CodeVersion()};
+  OutputFolder out(out_folder, inputs);
+  std::optional<ArtefactInfo> finished = out.Finished();
+  if (!finished) return RoundAndWrite(model, recipe, inputs, out, threads);
+  finished->base_folder = model_folder;  // it may have moved since
+  out.Finish(*finished);
+  return {*finished, finished->files.size()};
+}
+
+QuantizeResult QuantizeModel(const std::string& model_folder, const Recipe& recipe,
+                             const std::string& out_folder, const Threads& threads) {
+  if (IsArtefact(model_folder)) {
+    throw Error(ErrorKind::kUsage, Place(model_folder),
+                "is quantized already, expected a Hugging Face checkpoint")
+        .Hint(fmt::format("its base is {}", ReadArtefactInfo(model_folder).base_folder));
+  }
+  return QuantizeModel(CheckpointSource(model_folder), recipe, out_folder, threads);
+}
+
+}  // namespace lowbit
