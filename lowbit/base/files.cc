@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,6 +38,22 @@ pid_t OwnerOfTemporary(const std::string& name) {
   if (dot == 0 || dot == std::string::npos || dot + 1 == stem.size()) return 0;
   if (stem.find_first_not_of("0123456789", dot + 1) != std::string::npos) return 0;
   return static_cast<pid_t>(std::strtol(stem.c_str() + dot + 1, nullptr, 10));
+}
+
+// Takes the lock that marks a temporary file as being written, until `fd` is closed. File systems without
+// locks answer false.
+bool IsLockedByAnother(int fd) {
+  return flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
+// Nobody writes the temporary file at `path` any more.
+bool IsAbandoned(const fs::path& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return false;
+  struct stat info {};
+  const bool abandoned = fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && !IsLockedByAnother(fd);
+  close(fd);
+  return abandoned;
 }
 
 }  // namespace
@@ -85,23 +102,37 @@ void RequireDirectory(const std::string& path, std::string_view what) {
 void MakeDirectory(const std::string& path) {
   std::error_code code;
   fs::create_directories(path, code);
-  if (fs::is_directory(path)) return;
-  if (fs::exists(path))
+  std::error_code ignored;  // the reason is that of create_directories
+  if (fs::is_directory(path, ignored)) return;
+  if (fs::exists(path, ignored)) {
     throw Error(ErrorKind::kConflict, Place(path), "is a file, expected a folder or nothing");
+  }
   throw Error(ErrorKind::kResource, Place(path), fmt::format("cannot create the folder: {}", code.message()));
 }
 
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   const fs::path target(path_);
-  if (fs::is_directory(target)) {
+  std::error_code ignored;  // open says what is wrong
+  if (fs::is_directory(target, ignored)) {
     throw Error(ErrorKind::kConflict, Place(path_), "is a folder, expected a file to write");
   }
   temp_ = (target.parent_path() / fmt::format(".{}.{}{}", target.filename().string(), getpid(), kTempSuffix))
               .string();
-  fd_ = open(temp_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  fd_ = open(temp_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
   if (fd_ < 0) {
     const std::string reason = std::strerror(errno);
     temp_.clear();
+    throw Error(ErrorKind::kResource, Place(path_), fmt::format("cannot create: {}", reason));
+  }
+  if (IsLockedByAnother(fd_)) {
+    close(fd_);
+    throw Error(ErrorKind::kConflict, Place(path_),
+                "is being written already, expected one writer at a time");
+  }
+  if (ftruncate(fd_, 0) != 0) {  // a killed process of the same number may have left it
+    const std::string reason = std::strerror(errno);
+    close(fd_);
+    unlink(temp_.c_str());
     throw Error(ErrorKind::kResource, Place(path_), fmt::format("cannot create: {}", reason));
   }
 }
@@ -132,11 +163,11 @@ void AtomicFile::Commit() {
   LOWBIT_ASSERT(fd_ >= 0);
   // After a failed fsync the pages count as clean: a second one would "succeed" with the data gone.
   if (fsync(fd_) != 0) Fail("write to disk");
+  if (rename(temp_.c_str(), path_.c_str()) != 0) Fail("rename into place");  // still under the lock
+  temp_.clear();
   const int fd = fd_;
   fd_ = -1;
   if (close(fd) != 0) Fail("close");
-  if (rename(temp_.c_str(), path_.c_str()) != 0) Fail("rename into place");
-  temp_.clear();
   if (!SyncFolder(fs::path(path_).parent_path())) Fail("sync the folder");
 }
 
@@ -149,11 +180,12 @@ void WriteFileAtomic(const std::string& path, std::string_view content) {
 size_t RemoveStaleTemporaries(const std::string& folder) {
   size_t removed = 0;
   std::error_code code;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, code)) {
-    const pid_t owner = OwnerOfTemporary(entry.path().filename().string());
-    if (owner <= 0 || owner == getpid()) continue;
-    if (kill(owner, 0) == 0 || errno != ESRCH) continue;
-    removed += fs::remove(entry.path(), code) ? 1 : 0;
+  for (fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code)) {
+    const pid_t owner = OwnerOfTemporary(it->path().filename().string());
+    if (owner <= 0 || kill(owner, 0) == 0 || errno != ESRCH) continue;
+    if (!IsAbandoned(it->path())) continue;  // its writer is on another machine
+    std::error_code ignored;
+    removed += fs::remove(it->path(), ignored) ? 1 : 0;
   }
   return removed;
 }

@@ -22,7 +22,8 @@ void MakeDirectory(const std::string& path);
 
 // A file that appears under its name only when it is complete: written beside the target as
 // ".NAME.PID.tmp", then fsync, rename, fsync of the folder. Dropped without Commit() it leaves nothing.
-// Every failure is an Error{kResource} with the path and the reason of the system.
+// Every failure is an Error{kResource} with the path and the reason of the system; a file that this process
+// writes already is an Error{kConflict}.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);
@@ -45,7 +46,7 @@ class AtomicFile {
 void WriteFileAtomic(const std::string& path, std::string_view content);
 
 // Removes temporary files that an earlier, killed process left in `folder`: names of AtomicFile's form
-// whose process is gone. Returns how many.
+// whose process is gone and that nobody holds the lock of, also not on another machine. Returns how many.
 size_t RemoveStaleTemporaries(const std::string& folder);
 
 }  // namespace lowbit
