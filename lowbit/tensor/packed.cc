@@ -87,36 +87,42 @@ uint64_t Spread(uint64_t x) {
   return (x & kOne) | ((x & (kOne << kBits)) << (8 - kBits));
 }
 
+// Up to eight bytes as a word. A copy into a word that holds something already would stall on every step.
+template <int kBytes>
+uint64_t LoadWord(const uint8_t* from) {
+  uint64_t word = 0;
+  for (int i = 0; i < kBytes; ++i) word |= static_cast<uint64_t>(from[i]) << 8 * i;
+  return word;
+}
+
 template <int kBits>
 void PackRowOf(std::span<const uint8_t> codes, uint8_t* out) {
-  uint64_t eight;
   const size_t whole = codes.size() / 8, rest = codes.size() % 8;
   for (size_t i = 0; i < whole; ++i, out += kBits) {  // eight codes fill kBits bytes
+    uint64_t eight;
     std::memcpy(&eight, codes.data() + 8 * i, 8);
     eight = Squeeze<kBits>(eight);
     std::memcpy(out, &eight, kBits);
   }
   if (rest == 0) return;
-  eight = 0;
-  std::memcpy(&eight, codes.data() + 8 * whole, rest);
-  eight = Squeeze<kBits>(eight);
-  std::memcpy(out, &eight, (rest * kBits + 7) / 8);
+  uint64_t last = 0;
+  std::memcpy(&last, codes.data() + 8 * whole, rest);
+  last = Squeeze<kBits>(last);
+  std::memcpy(out, &last, (rest * kBits + 7) / 8);
 }
 
 template <int kBits>
 void UnpackRowOf(const uint8_t* packed, std::span<uint8_t> codes) {
-  uint64_t eight = 0;
   const size_t whole = codes.size() / 8, rest = codes.size() % 8;
   for (size_t i = 0; i < whole; ++i, packed += kBits) {
-    std::memcpy(&eight, packed, kBits);
-    const uint64_t spread = Spread<kBits>(eight);
-    std::memcpy(codes.data() + 8 * i, &spread, 8);
+    const uint64_t eight = Spread<kBits>(LoadWord<kBits>(packed));
+    std::memcpy(codes.data() + 8 * i, &eight, 8);
   }
   if (rest == 0) return;
-  eight = 0;
-  std::memcpy(&eight, packed, (rest * kBits + 7) / 8);
-  eight = Spread<kBits>(eight);
-  std::memcpy(codes.data() + 8 * whole, &eight, rest);
+  uint64_t last = 0;
+  std::memcpy(&last, packed, (rest * kBits + 7) / 8);
+  last = Spread<kBits>(last);
+  std::memcpy(codes.data() + 8 * whole, &last, rest);
 }
 
 }  // namespace
