@@ -30,29 +30,43 @@ LOWBIT_BODY double LaneSum(size_t n, const Term& term) {
   return AddLanes(lane);
 }
 
+LOWBIT_BODY float Smaller(float a, float b) {
+  return a < b ? a : b;
+}
+LOWBIT_BODY float Larger(float a, float b) {
+  return a > b ? a : b;
+}
+
+// Brings 2 * kHalf lanes down to kHalf.
+template <size_t kHalf>
+LOWBIT_BODY void Fold(float* los, float* his) {
+  for (size_t j = 0; j < kHalf; ++j) {
+    los[j] = Smaller(los[j], los[j + kHalf]);
+    his[j] = Larger(his[j], his[j + kHalf]);
+  }
+}
+
 LOWBIT_BODY WeightRange RangeBody(const float* w, size_t n) {
   constexpr size_t kWide = 32;  // 4 vectors of 8: minimum and maximum have a latency of 4 cycles
-  float lo = w[0], hi = w[0];
+  float los[kWide], his[kWide];
+  for (size_t j = 0; j < kWide; ++j) los[j] = his[j] = w[0];
   size_t i = 0;
-  if (n >= kWide) {
-    float los[kWide], his[kWide];
-    for (size_t j = 0; j < kWide; ++j) los[j] = his[j] = w[j];
-    for (i = kWide; i + kWide <= n; i += kWide) {
-      for (size_t j = 0; j < kWide; ++j) {
-        los[j] = w[i + j] < los[j] ? w[i + j] : los[j];
-        his[j] = w[i + j] > his[j] ? w[i + j] : his[j];
-      }
-    }
+  for (; i + kWide <= n; i += kWide) {
     for (size_t j = 0; j < kWide; ++j) {
-      lo = std::min(lo, los[j]);
-      hi = std::max(hi, his[j]);
+      los[j] = Smaller(w[i + j], los[j]);
+      his[j] = Larger(w[i + j], his[j]);
     }
   }
-  for (; i < n; ++i) {
-    lo = std::min(lo, w[i]);
-    hi = std::max(hi, w[i]);
+  for (size_t j = 0; i + j < n; ++j) {
+    los[j] = Smaller(w[i + j], los[j]);
+    his[j] = Larger(w[i + j], his[j]);
   }
-  return {lo, hi};
+  Fold<16>(los, his);  // a tree: one lane after the other would take longer than all the rest
+  Fold<8>(los, his);
+  Fold<4>(los, his);
+  Fold<2>(los, his);
+  Fold<1>(los, his);
+  return {los[0], his[0]};
 }
 
 LOWBIT_BODY float Code(float w, const CodeMap& map) {
