@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A quantized model on disk: a base checkpoint plus patches (docs/formats.md). Folder:
+// A quantized model on disk: a base checkpoint plus patches (docs/recipes.md). Folder:
 //   lowbit.json            what it is: base folder, hashes of its inputs, recipe, sizes; written last
 //   layer-00000.safetensors …  packed tensors of one layer
 //   head.safetensors       packed embedding and head, when the recipe asks for it

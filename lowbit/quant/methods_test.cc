@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <set>
 
+#include "lowbit/base/files.h"
 #include "lowbit/quant/method.h"
+#include "lowbit/quant/uniform.h"
 
 namespace lowbit {
 namespace {
+
+using ::testing::HasSubstr;
 
 TEST(Methods, EveryRowHasAUniqueNameThatARecipeCanSpellAndSaysWhatItIs) {
   std::set<std::string_view> names = {"full"};
@@ -21,6 +26,19 @@ TEST(Methods, EveryRowHasAUniqueNameThatARecipeCanSpellAndSaysWhatItIs) {
   }
   EXPECT_EQ(FindMethod("full"), nullptr);
   EXPECT_EQ(FindMethod(""), nullptr);
+}
+
+TEST(Documents, NameEveryMethodRuleAndGrid) {
+  const std::string docs = std::string(LOWBIT_SOURCE_DIR) + "/docs/";
+  const std::string recipes = ReadFile(docs + "recipes.md"), methods = ReadFile(docs + "methods.md");
+  for (const Method* method : Methods()) {
+    EXPECT_THAT(recipes, HasSubstr(fmt::format("`{}`", method->Info().name)));
+    EXPECT_THAT(methods, HasSubstr(fmt::format("`{}`", method->Info().name)));
+  }
+  for (const UniformRuleRow& rule : UniformRules()) {
+    EXPECT_THAT(methods, HasSubstr(fmt::format("`{}`", rule.name)));
+    EXPECT_THAT(recipes, HasSubstr(fmt::format("`{}`", Name(rule.grid))));
+  }
 }
 
 }  // namespace

@@ -14,7 +14,7 @@
 
 namespace lowbit {
 
-// How the levels of a group of weights follow from its range: option "grid=" (docs/methods.md, section 1).
+// How the levels of a group of weights follow from its range: option "grid=" (docs/methods.md).
 enum class Grid : uint8_t { kGptq, kAwq, kAbsmax, kRot, kFull };
 std::string_view Name(Grid grid);  // as in a recipe: "gptq", "awq", "absmax", "rot", "full"
 
