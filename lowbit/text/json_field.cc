@@ -15,7 +15,7 @@ std::string Join(const std::string& key, std::string_view name) {
   return key.empty() ? Printable(name, 100) : key + "." + Printable(name, 100);
 }
 
-// Offset of the bracket that opens the first level beyond `limit`.
+// Offset of the bracket that opens the first level beyond `limit`; npos when there is none.
 size_t TooDeepAt(std::string_view text, size_t limit) {
   size_t depth = 0;
   bool quoted = false;
@@ -32,7 +32,7 @@ size_t TooDeepAt(std::string_view text, size_t limit) {
       --depth;
     }
   }
-  return text.size();
+  return text.npos;
 }
 
 // simdjson says what is wrong but not where; the slow parser does both.
@@ -40,8 +40,8 @@ size_t TooDeepAt(std::string_view text, size_t limit) {
   if (code == simdjson::MEMALLOC) {
     throw Error(ErrorKind::kResource, file, fmt::format("out of memory for {} bytes of JSON", text.size()));
   }
-  if (code == simdjson::DEPTH_ERROR) {
-    throw Error(ErrorKind::kContent, file.Byte(TooDeepAt(text, JsonDocument::kMaxDepth)),
+  if (const size_t at = TooDeepAt(text, JsonDocument::kMaxDepth); at != text.npos) {
+    throw Error(ErrorKind::kContent, file.Byte(at),
                 fmt::format("nested deeper than {} levels", JsonDocument::kMaxDepth));
   }
   ParseJson(text, file, {.max_bytes = JsonDocument::kMaxBytes, .max_depth = JsonDocument::kMaxDepth});
@@ -157,6 +157,9 @@ JsonDocument::JsonDocument(std::string_view text, Place file) : file_(std::move(
   if (text.size() > kMaxBytes) {
     throw Error(ErrorKind::kContent, file_,
                 fmt::format("{} bytes of JSON, expected at most {}", text.size(), kMaxBytes));
+  }
+  if (text.starts_with("\xEF\xBB\xBF")) {  // some versions of simdjson would skip it
+    throw Error(ErrorKind::kContent, file_.Byte(0), "not valid JSON: begins with a byte order mark");
   }
   simdjson::error_code code = parser_.allocate(text.size(), kMaxDepth);
   if (code == simdjson::SUCCESS) code = parser_.parse(text.data(), text.size()).get(root_);

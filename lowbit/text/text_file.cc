@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lowbit/text/text_file.h"
 
+#include <algorithm>
 #include <array>
 
 #include "lowbit/base/files.h"
@@ -22,7 +23,7 @@ class JsonLines {
   void Add(std::string_view line) {
     ++number_;
     CheckLength(line.size());
-    if (number_ == 1 && line.starts_with(kByteOrderMark)) line.remove_prefix(kByteOrderMark.size());
+    if (line.starts_with(kByteOrderMark)) line.remove_prefix(kByteOrderMark.size());
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.find_first_not_of(" \t") == line.npos) return;
     const Place place = file_.Line(number_);

@@ -19,8 +19,8 @@ struct JsonLineLimits {
 // `line` counts from 1.
 using JsonLineCallback = std::function<void(size_t line, const Json& object)>;
 
-// Calls `callback` for every object of a JSON Lines text: one object per line, in UTF-8. A byte order mark
-// at the start, CR LF line ends, lines of nothing but white space and a last line without an end are
+// Calls `callback` for every object of a JSON Lines text: one object per line, in UTF-8. Byte order marks
+// at the start of lines, CR LF line ends, lines of nothing but white space and a last line without an end are
 // accepted. Throws Error{kContent} naming the line (and the byte in it) for everything else: what is not
 // JSON, or is no object, or two on a line, an over-long line, a NUL byte.
 void ForEachJsonLine(const std::string& path, const JsonLineCallback& callback, JsonLineLimits limits = {});

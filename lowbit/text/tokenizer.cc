@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lowbit/text/tokenizer.h"
 
+#include <simdjson.h>
+
 #include <filesystem>
 #include <mutex>
 #include <unordered_map>
