@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// Invented rows that look like a study's: for tests and for looking at the page. No part of the program.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <string>
+#include <vector>
+
+#include "lowbit/study/results_db.h"
+
+namespace lowbit::fixture {
+
+struct Model {
+  std::string name;
+  double quantized_weights = 0, other_bytes = 0;
+};
+
+inline const Model kSmall{"Qwen3-0.6B", 440e6, 311e6};
+inline const Model kTiny{"Tiny-Llama", 96e6, 66e6};
+
+inline CellRow Row(const Model& model, const std::string& method, uint32_t bits, uint64_t group,
+                   const std::string& task) {
+  CellRow row;
+  row.model = model.name;
+  row.model_folder = "models/" + model.name;
+  row.method = method;
+  const bool full = method == "full";
+  row.recipe =
+      full ? "full"
+           : fmt::format("{}-w{}-{}", method, bits, group == 0 ? "channel" : fmt::format("g{}", group));
+  row.weight_bits = bits;
+  row.group_size = group;
+  row.task = task;
+  row.protocol = task + ": raw test, one encode, windows of 512, first 100, no BOS";
+  row.key = fmt::format("{}/{}/{}", model.name, row.recipe, task);
+  // One f16 scale and one zero of `bits` bits a group; rows of 1024 columns.
+  const double columns = group == 0 ? 1024 : static_cast<double>(group);
+  const double bpw = full ? bits : bits + (16.0 + bits) / columns;
+  const double bytes = model.quantized_weights * bpw / 8 + model.other_bytes;
+  row.storage = CellStorage{bpw, 8 * bytes / (model.quantized_weights + model.other_bytes / 2),
+                            static_cast<uint64_t>(bytes)};
+  row.provenance = {.weights_hash = std::string(60, 'a') + model.name.substr(0, 4),
+                    .tokenizer_hash = std::string(64, 'b'),
+                    .text_hash = std::string(64, 'c'),
+                    .recipe_hash = std::string(64, 'd'),
+                    .code_version = "0.1.0+1a2b3c4d5e6f",
+                    .compute_type = "f32",
+                    .isa = "AVX-512",
+                    .cpu = "Example CPU 9000 @ 2.10GHz",
+                    .cores = 8,
+                    .threads = 8,
+                    .quantize_seconds = full ? std::nullopt : std::optional(3.25),
+                    .eval_seconds = 41.5,
+                    .peak_bytes = uint64_t{2'140'000'000},
+                    .started = fmt::format("2026-01-31T12:{:02}:00Z", bits)};
+  return row;
+}
+
+inline CellRow Perplexity(const Model& model, const std::string& method, uint32_t bits, uint64_t group,
+                          double value) {
+  CellRow row = Row(model, method, bits, group, "wikitext2");
+  row.metrics = {{"perplexity", value, value * 0.0123, 51100, false}};
+  return row;
+}
+
+inline CellRow Accuracy(const Model& model, const std::string& method, uint32_t bits, uint64_t group,
+                        double acc) {
+  CellRow row = Row(model, method, bits, group, "piqa");
+  row.protocol = "piqa v1.0: 0-shot, validation, log-likelihood of the continuation";
+  row.metrics = {{"acc", acc, 0.0109, 1838, true}, {"acc_norm", acc + 0.0123456789, 0.0108, 1838, true}};
+  return row;
+}
+
+inline CellRow Failed(CellRow row, const std::string& kind, const std::string& error) {
+  row.status = CellStatus::kFailed;
+  row.error_kind = kind;
+  row.error = error;
+  row.metrics.clear();
+  row.storage.reset();
+  return row;
+}
+
+struct Grid {
+  uint32_t bits;
+  double channel, g128, g64;
+};
+
+inline const std::vector<Grid> kGrid = {{8, 83.754, 83.731, 83.7252},  {6, 83.9912, 83.8018, 83.7944},
+                                        {5, 85.41, 84.3021, 84.1157},  {4, 100.513, 86.0312, 85.2216},
+                                        {3, 264.61, 121.337, 104.902}, {2, 6120.5, 1207.3, 402.88},
+                                        {1, 2.1e6, 2.134e5, 21034.7}};
+
+inline std::vector<CellRow> OneModel() {
+  std::vector<CellRow> rows = {Perplexity(kSmall, "full", 16, 0, 83.7203)};
+  for (const Grid& grid : kGrid) {
+    rows.push_back(Perplexity(kSmall, "rtn", grid.bits, 0, grid.channel));
+    rows.push_back(Perplexity(kSmall, "rtn", grid.bits, 128, grid.g128));
+    rows.push_back(Perplexity(kSmall, "rtn", grid.bits, 64, grid.g64));
+  }
+  return rows;
+}
+
+inline constexpr const char* kHostile = "</script><img src=x onerror=alert(1)>\"'&,|_%$#{}~^\\";
+
+// Two models, two tasks with three metrics, failed cells, notes, names that attack every output format.
+inline std::vector<CellRow> TwoModels() {
+  std::vector<CellRow> rows = OneModel();
+  rows.push_back(Accuracy(kSmall, "full", 16, 0, 0.6741));
+  for (const Grid& grid : kGrid) {
+    rows.push_back(Accuracy(kSmall, "rtn", grid.bits, 128, 0.6741 - 0.17 / (grid.bits * grid.bits)));
+  }
+  rows.push_back(
+      Failed(Row(kSmall, "gptq", 4, 128, "wikitext2"), "numeric",
+             "tensor 'model.layers.3.mlp.down_proj.weight': pivot 17 of the Cholesky factor is -1.2e-05, "
+             "expected a positive number (hint: raise damp)"));
+  rows[5].notes = "layer 7: one column without activations\nlayer 9: scale rounded up to the smallest f16";
+  rows.push_back(Perplexity(kTiny, "full", 16, 0, 11.42));
+  for (const Grid& grid : kGrid) {
+    if (grid.bits < 3) continue;
+    rows.push_back(Perplexity(kTiny, "rtn", grid.bits, 0, 11.42 + 5.0 / (grid.bits * grid.bits)));
+    rows.push_back(Perplexity(kTiny, "rtn", grid.bits, 64, 11.42 + 2.2 / (grid.bits * grid.bits)));
+  }
+  Model hostile = kTiny;
+  hostile.name = kHostile;
+  rows.push_back(Perplexity(hostile, "full", 16, 0, 50));
+  rows.push_back(Perplexity(hostile, "rtn", 4, 128, 60));
+  rows.push_back(Failed(Row(hostile, "rtn", 2, 128, "wikitext2"), "content", kHostile));
+  return rows;
+}
+
+}  // namespace lowbit::fixture

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/base/human.h"
+#include "lowbit/base/json.h"
+#include "lowbit/report/format.h"
+#include "lowbit/report/page_parts.h"
+#include "lowbit/report/tables.h"
+
+namespace lowbit {
+namespace {
+
+// Numbers as numbers, and beside them the texts that the table shows, so that a tooltip says the same.
+Json CellData(const Report& report, const ReportCell& cell) {
+  if (!cell.source) return nullptr;
+  if (!cell.value) return Json{{"error", report.Source(cell).error}};
+  const ReportValue& v = *cell.value;
+  Json data = {{"value", v.value}, {"n", v.n}, {"best", v.best}, {"text", HtmlNumber(FormatValue(v.value))}};
+  if (v.standard_error) {
+    data["stderr"] = *v.standard_error;
+    data["stderrText"] = HtmlNumber(FormatError(*v.standard_error));
+  }
+  if (v.delta) data["delta"] = *v.delta;
+  if (v.relative) {
+    data["relative"] = *v.relative;
+    data["relativeText"] = HtmlNumber(FormatPercent(*v.relative));
+  }
+  return data;
+}
+
+Json RowData(const Report& report, const ReportRow& row) {
+  Json data = {{"recipe", row.recipe},    {"method", row.method}, {"bits", row.bits},
+               {"group", row.group_size}, {"full", row.IsFull()}, {"series", row.series},
+               {"cells", Json::array()}};
+  if (row.storage) {
+    data["bpw"] = row.storage->quantized_bpw;
+    data["modelBpw"] = row.storage->model_bpw;
+    data["bytes"] = row.storage->model_bytes;
+    data["sizeText"] = HumanBytes(row.storage->model_bytes);
+  }
+  for (const ReportCell& cell : row.cells) data["cells"].push_back(CellData(report, cell));
+  return data;
+}
+
+Json ModelData(const Report& report, const ReportModel& model) {
+  Json data = {
+      {"name", model.name}, {"finding", model.finding}, {"columns", Json::array()}, {"rows", Json::array()}};
+  for (const ReportColumn& c : model.columns) {
+    data["columns"].push_back({{"label", c.label},
+                               {"task", c.task},
+                               {"metric", c.metric},
+                               {"protocol", c.protocol},
+                               {"higherIsBetter", c.higher_is_better}});
+  }
+  for (const ReportRow& row : model.rows) data["rows"].push_back(RowData(report, row));
+  return data;
+}
+
+}  // namespace
+
+std::string PageData(const Report& report) {
+  Json data = {{"title", report.title},
+               {"models", Json::array()},
+               {"facts", Json::object()},
+               {"remarks", report.remarks},
+               {"csv", RenderCsv(report)}};
+  for (const ReportModel& model : report.models) data["models"].push_back(ModelData(report, model));
+  for (const ReportFact& fact : report.facts) data["facts"][fact.name] = fact.values;
+  std::string text;
+  for (const char c : data.dump()) {
+    if (c == '<') {
+      text += "\\u003c";  // inside strings only: JSON itself has no "<"
+    } else {
+      text += c;
+    }
+  }
+  return text;
+}
+
+}  // namespace lowbit

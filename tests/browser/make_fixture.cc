@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// browser_fixture FOLDER: writes one.db and two.db, invented studies to look at the report page with.
+#include <cstdio>
+#include <string>
+
+#include "lowbit/report/fixture.h"
+
+namespace {
+
+void Write(const std::string& path, const std::vector<lowbit::CellRow>& rows) {
+  lowbit::ResultsDb db = lowbit::ResultsDb::Open(path, lowbit::ResultsDb::Mode::kWrite);
+  for (const lowbit::CellRow& row : rows) db.Put(row);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fputs("usage: browser_fixture FOLDER\n", stderr);
+    return 2;
+  }
+  try {
+    Write(std::string(argv[1]) + "/one.db", lowbit::fixture::OneModel());
+    Write(std::string(argv[1]) + "/two.db", lowbit::fixture::TwoModels());
+  } catch (const lowbit::Error& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return 1;
+  }
+}
