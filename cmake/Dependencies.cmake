@@ -12,7 +12,6 @@ find_package(SQLite3 REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
-find_package(dnnl REQUIRED)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
 
@@ -32,9 +31,13 @@ else()
   target_link_libraries(lowbit_yaml INTERFACE yaml-cpp)
 endif()
 
-# Debian's oneDNN runs on OpenMP; we pin it to one thread per call (kernels/cpu/onednn.cc).
+# Debian's oneDNN runs on OpenMP; we pin it to one thread per call (kernels/cpu/onednn.cc). Its own CMake
+# package would ask for OpenCL's headers, which we have no use for.
+find_library(DNNL_LIBRARY dnnl REQUIRED)
+find_path(DNNL_INCLUDE_DIR dnnl.hpp REQUIRED)
 add_library(lowbit_dnnl INTERFACE)
-target_link_libraries(lowbit_dnnl INTERFACE DNNL::dnnl OpenMP::OpenMP_CXX)
+target_include_directories(lowbit_dnnl SYSTEM INTERFACE ${DNNL_INCLUDE_DIR})
+target_link_libraries(lowbit_dnnl INTERFACE ${DNNL_LIBRARY} OpenMP::OpenMP_CXX)
 
 if(LOWBIT_BUILD_TESTS)
   enable_testing()

@@ -5,7 +5,7 @@ include(${CMAKE_CURRENT_LIST_DIR}/Embed.cmake)
 find_file(LOWBIT_CHART_JS NAMES chart.min.js Chart.min.js
           PATHS /usr/share/javascript/chart.js /usr/share/nodejs/chart.js/dist
           NO_DEFAULT_PATH DOC "Chart.js 3.x, one minified UMD file")
-if(NOT LOWBIT_CHART_JS)
+if(NOT LOWBIT_CHART_JS OR NOT EXISTS ${LOWBIT_CHART_JS})
   message(FATAL_ERROR "Chart.js was not found. Install the package libjs-chart.js, or configure with "
                       "-DLOWBIT_CHART_JS=/path/to/chart.min.js (version 3.x)")
 endif()

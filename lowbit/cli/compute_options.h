@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// The flags every computing command shares.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+
+#include "lowbit/kernels/backend.h"
+
+namespace lowbit {
+
+struct ComputeOptions {
+  std::string backend = "cpu";
+  std::string compute = "f32";
+  int threads = 0;
+
+  // `default_compute`: "auto" for a single eval, "f32" where numbers are kept.
+  void AddTo(CLI::App& command, const std::string& default_compute);
+};
+
+// Threads and the backend that uses them.
+struct ComputeContext {
+  explicit ComputeContext(const ComputeOptions& options)
+      : threads(options.threads), backend(MakeBackend(options.backend, options.compute, threads)) {}
+  Threads threads;
+  std::unique_ptr<Backend> backend;
+};
+
+}  // namespace lowbit

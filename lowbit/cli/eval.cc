@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// lowbit eval: measures of one model, or of one artefact.
+#include <chrono>
+#include <iostream>
+#include <memory>
+
+#include "lowbit/base/human.h"
+#include "lowbit/base/json.h"
+#include "lowbit/base/log.h"
+#include "lowbit/cli/commands.h"
+#include "lowbit/cli/compute_options.h"
+#include "lowbit/eval/task.h"
+
+namespace lowbit {
+namespace {
+
+struct Options {
+  std::string model;
+  std::vector<std::string> tasks;
+  TaskOptions task;
+  bool json = false;
+  ComputeOptions compute;
+};
+
+Json ToJson(const TaskResult& result, double seconds) {
+  Json metrics = Json::object();
+  for (const Measurement& m : result.measurements) {
+    metrics[m.name] = {{"value", m.value},
+                       {"std_error", m.std_error ? Json(*m.std_error) : Json(nullptr)},
+                       {"n", m.n},
+                       {"higher_is_better", m.higher_is_better}};
+  }
+  return {{"task", result.task},
+          {"protocol", result.protocol},
+          {"data_sha256", result.data_hash},
+          {"seconds", seconds},
+          {"metrics", metrics}};
+}
+
+void PrintTable(const TaskResult& result, double seconds) {
+  for (const Measurement& m : result.measurements) {
+    const std::string error = m.std_error ? fmt::format(" ± {:.2g}", *m.std_error) : "";
+    fmt::print("{:<16} {:<12} {:.6g}{}   ({} tokens, {})\n", result.task, m.name, m.value, error, m.n,
+               HumanSeconds(seconds));
+  }
+  fmt::print("  {}\n", result.protocol);
+}
+
+void RunEval(const Options& options) {
+  // Everything that can be refused is refused before the first forward pass.
+  const std::unique_ptr<LayerSource> source = OpenModel(options.model);
+  const Tokenizer tokenizer = Tokenizer::Load(BaseFolderOf(options.model));
+  std::vector<std::unique_ptr<Task>> tasks;
+  for (const std::string& name : options.tasks) tasks.push_back(MakeTask(name, options.task));
+  const ComputeContext context(options.compute);
+  const Decoder decoder(*source, *context.backend);
+  const Scorer scorer(decoder, options.task.windows_per_batch);
+  const std::string compute(Name(context.backend->compute()));
+  LogDetail(fmt::format("{} on {}, {} threads", compute, context.backend->Isa(), context.threads.count()));
+
+  Json results = Json::array();
+  for (const std::unique_ptr<Task>& task : tasks) {
+    const auto start = std::chrono::steady_clock::now();
+    const TaskResult result = task->Run(scorer, tokenizer);
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (options.json) {
+      results.push_back(ToJson(result, seconds));
+    } else {
+      PrintTable(result, seconds);
+    }
+  }
+  if (options.json) {
+    const Json out = {
+        {"model", options.model},        {"backend", context.backend->Name()}, {"compute", compute},
+        {"isa", context.backend->Isa()}, {"threads", context.threads.count()}, {"results", results}};
+    fmt::print("{}\n", out.dump(2, ' ', false, Json::error_handler_t::replace));
+  }
+}
+
+}  // namespace
+
+void AddEvalCommand(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("eval", "measure a checkpoint or an artefact");
+  auto options = std::make_shared<Options>();
+  std::string known;
+  for (const TaskInfo& task : Tasks()) known += fmt::format("\n  {:<12} {}", task.name, task.description);
+  command->add_option("model", options->model, "checkpoint or artefact folder")->required();
+  command->add_option("--tasks", options->tasks, "comma-separated tasks, see below")
+      ->required()
+      ->delimiter(',');
+  command->add_option("--window", options->task.window, "tokens per window (default 2048, as in the papers)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--windows", options->task.windows, "at most this many windows (default: all)")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--windows-per-batch", options->task.windows_per_batch,
+                   "windows that pass through a layer together (default: by memory); never changes a result")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--data", options->task.data_folder,
+                      "folder of data sets (default: $LOWBIT_DATA, then those that ship with lowbit)");
+  command->add_flag("--json", options->json, "machine-readable output on stdout");
+  options->compute.AddTo(*command, "auto");
+  command->footer("Tasks:" + known +
+                  "\nExamples:\n"
+                  "  lowbit eval Qwen3-0.6B --tasks wikitext2\n"
+                  "  lowbit eval q4 --tasks wikitext2,text:notes.txt --window 512 --windows 40 --json");
+  command->callback([options] { RunEval(*options); });
+}
+
+}  // namespace lowbit

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/study/plan.h"
+
+#include <algorithm>
+
+#include "lowbit/base/build_info.h"
+#include "lowbit/base/hash.h"
+#include "lowbit/base/log.h"
+
+namespace lowbit {
+namespace {
+
+// Raised when a method or a protocol changes what it computes, so that old rows do not count as done.
+constexpr int kResultsVersion = 1;
+
+PlannedModel OpenPlannedModel(const StudyModel& model) {
+  PlannedModel planned;
+  planned.model = model;
+  planned.source = std::make_unique<CheckpointSource>(model.folder);
+  planned.tokenizer = std::make_unique<Tokenizer>(Tokenizer::Load(model.folder));
+  LogDetail(fmt::format("hashing the weights of {}", model.folder));
+  planned.weights_hash = planned.source->checkpoint().WeightsHash();
+  planned.config_hash = Sha256OfFile(model.folder + "/config.json");
+  planned.tokenizer_hash = planned.tokenizer->Hash();
+  return planned;
+}
+
+std::string CellKey(const PlannedModel& model, const Recipe& recipe, const Task& task,
+                    const std::string& compute) {
+  return Sha256Hex(fmt::format(
+      "results v{}\nweights {}\nconfig {}\ntokenizer {}\nrecipe {}\ntask {}\ntext {}\ncompute {}\n",
+      kResultsVersion, model.weights_hash, model.config_hash, model.tokenizer_hash, recipe.Text(),
+      task.Settings(), task.DataHash(), compute));
+}
+
+// What makes `row` another measurement than the cell asked for.
+std::string Difference(const CellRow& row, const PlannedModel& model, const Task& task,
+                       const std::string& compute) {
+  if (row.provenance.weights_hash != model.weights_hash) return "the model's weights";
+  if (row.provenance.tokenizer_hash != model.tokenizer_hash) return "the tokenizer";
+  if (row.provenance.text_hash != task.DataHash()) return "the text";
+  if (row.provenance.compute_type != compute) return "the compute type";
+  return "the task's window or the model's config";
+}
+
+}  // namespace
+
+size_t StudyPlan::CountOf(CellState state) const {
+  return static_cast<size_t>(
+      std::count_if(cells.begin(), cells.end(), [&](const PlannedCell& c) { return c.state == state; }));
+}
+
+StudyPlan MakePlan(const StudyFile& study) {
+  StudyPlan plan;
+  plan.study = study;
+  for (const StudyTask& task : study.tasks) plan.tasks.push_back(MakeTask(task.name, task.options));
+  for (const StudyModel& model : study.models) plan.models.push_back(OpenPlannedModel(model));
+  for (size_t m = 0; m < plan.models.size(); ++m) {
+    for (size_t r = 0; r < study.recipes.size(); ++r) {
+      for (size_t t = 0; t < plan.tasks.size(); ++t) {
+        plan.cells.push_back({m, r, t,
+                              CellKey(plan.models[m], study.recipes[r], *plan.tasks[t], study.compute),
+                              CellState::kMissing});
+      }
+    }
+  }
+  return plan;
+}
+
+void MarkKnownCells(StudyPlan& plan, const ResultsDb& results) {
+  const std::vector<CellRow> rows = results.All();
+  for (PlannedCell& cell : plan.cells) {
+    const PlannedModel& model = plan.models[cell.model];
+    const std::string recipe = plan.study.recipes[cell.recipe].Text();
+    const Task& task = *plan.tasks[cell.task];
+    for (const CellRow& row : rows) {
+      if (row.key == cell.key) {
+        const bool done = row.status == CellStatus::kDone;
+        cell.state = done ? CellState::kDone : CellState::kFailed;
+        plan.rows_of_other_code += done && row.provenance.code_version != CodeVersion() ? 1 : 0;
+      } else if (row.model == model.model.name && row.recipe == recipe && row.task == task.Name()) {
+        throw Error(ErrorKind::kConflict, Place(results.path()),
+                    fmt::format("holds {} / {} / {} made from other inputs: {} changed", row.model,
+                                row.recipe, row.task, Difference(row, model, task, plan.study.compute)))
+            .Hint("choose another output folder, or delete this one");
+      }
+    }
+  }
+}
+
+}  // namespace lowbit

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which cells a study has, and which of them are missing.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lowbit/checkpoint/checkpoint.h"
+#include "lowbit/model/layer_source.h"
+#include "lowbit/study/results_db.h"
+#include "lowbit/study/study_file.h"
+#include "lowbit/text/tokenizer.h"
+
+namespace lowbit {
+
+// A model of the study, opened, checked and hashed.
+struct PlannedModel {
+  StudyModel model;
+  std::unique_ptr<CheckpointSource> source;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::string weights_hash, config_hash, tokenizer_hash;
+};
+
+enum class CellState : uint8_t { kDone, kFailed, kMissing };  // in results.db, before the run
+
+struct PlannedCell {
+  size_t model = 0, recipe = 0, task = 0;  // indices into the plan
+  std::string key;                         // SHA-256 of everything that decides the numbers
+  CellState state = CellState::kMissing;
+};
+
+struct StudyPlan {
+  StudyFile study;
+  std::vector<PlannedModel> models;
+  std::vector<std::unique_ptr<Task>> tasks;
+  std::vector<PlannedCell> cells;  // model-major, then recipe, then task
+  size_t rows_of_other_code = 0;   // done cells that another version of lowbit made
+
+  size_t CountOf(CellState state) const;
+};
+
+// Opens and checks every model and every text and hashes them: whatever can be refused is refused here,
+// before any work and before anything is written. All cells are missing.
+StudyPlan MakePlan(const StudyFile& study);
+
+// Looks the cells up. Throws Error{kConflict} when results.db holds a row of the same model, recipe and task
+// that was made from other inputs, naming what differs.
+void MarkKnownCells(StudyPlan& plan, const ResultsDb& results);
+
+}  // namespace lowbit

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/study/runner.h"
+
+#include <chrono>
+#include <filesystem>
+#include <new>
+#include <thread>
+
+#include "lowbit/base/build_info.h"
+#include "lowbit/base/files.h"
+#include "lowbit/base/hash.h"
+#include "lowbit/base/log.h"
+#include "lowbit/quant/layer_stream.h"
+
+namespace lowbit {
+namespace fs = std::filesystem;
+namespace {
+
+double SecondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// What the full-precision model takes: every tensor in the type it is stored in.
+CellStorage StorageOfFull(const CheckpointSource& source) {
+  const auto bits_of = [&](const std::string& name) {
+    return 8 * static_cast<uint64_t>(source.checkpoint().Get(name).bytes.size());
+  };
+  uint64_t linear_bits = 0, linear_weights = 0, bits = 0, weights = 0;
+  for (const ExpectedTensor& tensor : ExpectedTensors(source.config())) {
+    bits += bits_of(tensor.name);
+    weights += ElementCount(tensor.shape);
+  }
+  for (size_t l = 0; l < source.layout().layers.size(); ++l) {
+    for (const LinearSpec& linear : source.layout().layers[l].linears) {
+      linear_bits += bits_of(ModelLayout::LayerPrefix(l) + linear.name + ".weight");
+      linear_weights += linear.out * linear.in;
+    }
+  }
+  return {static_cast<double>(linear_bits) / static_cast<double>(linear_weights),
+          static_cast<double>(bits) / static_cast<double>(weights), bits / 8};
+}
+
+CellStorage StorageOf(const ArtefactInfo& info) {
+  return {info.BitsPerQuantizedWeight(), info.BitsPerModelWeight(), info.model_bits / 8};
+}
+
+uint32_t StoredBits(const CheckpointSource& source) {
+  const std::string first =
+      ModelLayout::LayerPrefix(0) + source.layout().layers[0].linears[0].name + ".weight";
+  return static_cast<uint32_t>(8 * SizeOf(source.checkpoint().Get(first).type));
+}
+
+// The model of one (model, recipe): opened for the first cell that needs it, dropped after the last.
+class QuantizedModel {
+ public:
+  QuantizedModel(const PlannedModel& model, const Recipe& recipe, std::string folder, bool keep,
+                 const Threads& threads)
+      : model_(model), recipe_(recipe), folder_(std::move(folder)), keep_(keep), threads_(threads) {}
+  ~QuantizedModel() {
+    source_.reset();
+    std::error_code code;
+    if (!recipe_.IsFull() && !keep_) fs::remove_all(folder_, code);
+  }
+
+  const LayerSource& Source(CellRow& row) {
+    if (recipe_.IsFull()) {
+      row.storage = StorageOfFull(*model_.source);
+      return *model_.source;
+    }
+    if (!source_) {
+      MakeDirectory(fs::path(folder_).parent_path().string());
+      const auto start = std::chrono::steady_clock::now();
+      info_ = QuantizeModel(*model_.source, recipe_, folder_, threads_, model_.weights_hash).info;
+      row.provenance.quantize_seconds = SecondsSince(start);
+      source_ = std::make_unique<ArtefactSource>(folder_);
+    }
+    row.storage = StorageOf(info_);
+    return *source_;
+  }
+
+ private:
+  const PlannedModel& model_;
+  const Recipe& recipe_;
+  std::string folder_;
+  bool keep_;
+  const Threads& threads_;
+  ArtefactInfo info_;
+  std::unique_ptr<ArtefactSource> source_;
+};
+
+CellRow StartRow(const StudyPlan& plan, const PlannedCell& cell, const Backend& backend) {
+  const PlannedModel& model = plan.models[cell.model];
+  const Recipe& recipe = plan.study.recipes[cell.recipe];
+  CellRow row;
+  row.key = cell.key;
+  row.model = model.model.name;
+  row.model_folder = model.model.folder;
+  row.recipe = recipe.Text();
+  row.method = recipe.method;
+  row.weight_bits = recipe.IsFull() ? StoredBits(*model.source) : static_cast<uint32_t>(recipe.weights.bits);
+  row.group_size = recipe.IsFull() ? 0 : recipe.weights.group_size;
+  row.symmetric = !recipe.IsFull() && recipe.weights.symmetric;
+  row.task = plan.tasks[cell.task]->Name();
+  row.protocol = plan.tasks[cell.task]->Settings();
+  CellProvenance& p = row.provenance;
+  p.weights_hash = model.weights_hash;
+  p.tokenizer_hash = model.tokenizer_hash;
+  p.text_hash = plan.tasks[cell.task]->DataHash();
+  p.recipe_hash = Sha256Hex(row.recipe);
+  p.code_version = CodeVersion();
+  p.compute_type = Name(backend.compute());
+  p.isa = backend.Isa();
+  p.cpu = CpuName();
+  p.cores = std::thread::hardware_concurrency();
+  p.threads = static_cast<uint32_t>(backend.threads().count());
+  p.started = UtcNow();
+  return row;
+}
+
+void Measure(const Task& task, const LayerSource& source, const Tokenizer& tokenizer, const Backend& backend,
+             CellRow& row) {
+  const auto start = std::chrono::steady_clock::now();
+  const Decoder decoder(source, backend);
+  const TaskResult result = task.Run(Scorer(decoder), tokenizer);
+  row.protocol = result.protocol;
+  for (const Measurement& m : result.measurements) {
+    row.metrics.push_back({m.name, m.value, m.std_error, m.n, m.higher_is_better});
+  }
+  row.provenance.eval_seconds = SecondsSince(start);
+}
+
+void MarkFailed(CellRow& row, ErrorKind kind, const std::string& what) {
+  row.status = CellStatus::kFailed;
+  row.error_kind = Name(kind);
+  row.error = what;
+  row.metrics.clear();
+}
+
+// One cell, whatever happens: an exception becomes its row.
+CellRow RunCell(const StudyPlan& plan, const PlannedCell& cell, QuantizedModel& quantized,
+                const Backend& backend) {
+  CellRow row = StartRow(plan, cell, backend);
+  const bool peak_is_ours = ResetPeakMemory();
+  try {
+    const LayerSource& source = quantized.Source(row);
+    Measure(*plan.tasks[cell.task], source, *plan.models[cell.model].tokenizer, backend, row);
+  } catch (const Error& e) {
+    MarkFailed(row, e.kind(), e.what());
+  } catch (const std::bad_alloc&) {
+    MarkFailed(row, ErrorKind::kResource, "out of memory");
+  } catch (const std::exception& e) {
+    MarkFailed(row, ErrorKind::kInternal, e.what());
+  }
+  if (peak_is_ours) row.provenance.peak_bytes = PeakMemoryBytes();
+  return row;
+}
+
+}  // namespace
+
+StudySummary RunPlan(const StudyPlan& plan, const std::string& folder, ResultsDb& results,
+                     const Backend& backend, const OnCell& on_cell) {
+  const size_t total = plan.cells.size() - plan.CountOf(CellState::kDone);
+  StudySummary summary;
+  std::unique_ptr<QuantizedModel> quantized;
+  size_t model = plan.models.size(), recipe = 0;
+  for (const PlannedCell& cell : plan.cells) {
+    if (cell.state == CellState::kDone) continue;
+    if (cell.model != model || cell.recipe != recipe) {
+      model = cell.model;
+      recipe = cell.recipe;
+      const Recipe& what = plan.study.recipes[recipe];
+      const fs::path artefact = fs::path(folder) / "artefacts" / plan.models[model].model.name / what.Text();
+      quantized.reset();  // drops the last one's files before the next one writes
+      quantized = std::make_unique<QuantizedModel>(plan.models[model], what, artefact.string(),
+                                                   plan.study.keep_artefacts, backend.threads());
+    }
+    const CellRow row = RunCell(plan, cell, *quantized, backend);
+    results.Put(row);
+    (row.status == CellStatus::kDone ? summary.done : summary.failed) += 1;
+    on_cell(row, summary.done + summary.failed, total);
+  }
+  quantized.reset();
+  std::error_code code;  // only if it is empty
+  for (const PlannedModel& m : plan.models) fs::remove(fs::path(folder) / "artefacts" / m.model.name, code);
+  fs::remove(fs::path(folder) / "artefacts", code);
+  return summary;
+}
+
+}  // namespace lowbit

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs what a plan says is missing.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "lowbit/kernels/backend.h"
+#include "lowbit/study/plan.h"
+#include "lowbit/study/results_db.h"
+
+namespace lowbit {
+
+struct StudySummary {
+  size_t done = 0, failed = 0;  // cells of this run
+};
+
+// Called after each cell with its row, and how many of the run's cells are finished.
+using OnCell = std::function<void(const CellRow& row, size_t finished, size_t total)>;
+
+// Quantizes into FOLDER/artefacts/MODEL/RECIPE, measures, and writes one row per missing or failed cell.
+// An Error ends its cell, not the study: the row says what happened. Only a failure to write results.db, or
+// a full disk, stops everything. Cells already done are not touched.
+StudySummary RunPlan(const StudyPlan& plan, const std::string& folder, ResultsDb& results,
+                     const Backend& backend, const OnCell& on_cell);
+
+}  // namespace lowbit

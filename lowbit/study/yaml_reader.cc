@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/study/yaml_reader.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+#include "lowbit/base/utf8.h"
+
+namespace lowbit {
+namespace {
+
+constexpr size_t kMaxBytes = size_t{1} << 20;
+
+}  // namespace
+
+YamlReader YamlReader::Parse(const std::string& text, const std::string& path) {
+  if (text.size() > kMaxBytes)
+    throw Error(ErrorKind::kContent, Place(path),
+                fmt::format("{} bytes, expected at most {}", text.size(), kMaxBytes));
+  if (const size_t bad = FirstInvalidUtf8(text); bad != std::string::npos) {
+    throw Error(ErrorKind::kContent, Place(path).Byte(bad), "not valid UTF-8");
+  }
+  try {  // yaml-cpp itself gives up at a depth of 500
+    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
+    if (documents.size() != 1) {
+      throw Error(ErrorKind::kContent, Place(path),
+                  fmt::format("{} YAML documents, expected one", documents.size()));
+    }
+    return YamlReader(documents.front(), path, "");
+  } catch (const YAML::Exception& e) {
+    const Place place =
+        e.mark.is_null() ? Place(path) : Place(path).Line(static_cast<size_t>(e.mark.line + 1));
+    throw Error(ErrorKind::kContent, place, fmt::format("not valid YAML: {}", e.msg));
+  }
+}
+
+Place YamlReader::place() const {
+  Place place(path_);
+  if (!node_.Mark().is_null()) place = place.Line(static_cast<size_t>(node_.Mark().line + 1));
+  return key_.empty() ? place : place.Key(key_);
+}
+
+void YamlReader::Fail(const std::string& message) const {
+  throw Error(ErrorKind::kContent, place(), message);
+}
+
+std::string YamlReader::Kind() const {
+  switch (node_.Type()) {
+    case YAML::NodeType::Map:
+      return "a map";
+    case YAML::NodeType::Sequence:
+      return "a list";
+    case YAML::NodeType::Scalar:
+      return fmt::format("'{}'", Printable(node_.Scalar(), 60));
+    default:
+      return "nothing";
+  }
+}
+
+const YamlReader& YamlReader::Map(std::initializer_list<std::string_view> known) const {
+  if (!node_.IsMap()) Fail(fmt::format("{}, expected a map with keys {}", Kind(), fmt::join(known, ", ")));
+  std::set<std::string> seen;
+  for (const auto& entry : node_) {
+    const YamlReader name(entry.first, path_, key_);
+    if (!entry.first.IsScalar()) name.Fail(fmt::format("a key that is {}, expected a word", name.Kind()));
+    const std::string& key = entry.first.Scalar();
+    if (std::find(known.begin(), known.end(), key) == known.end()) {
+      name.Fail(fmt::format("key '{}' is not known here, expected one of {}", Printable(key, 60),
+                            fmt::join(known, ", ")));
+    }
+    if (!seen.insert(key).second) name.Fail(fmt::format("key '{}' is there twice", key));
+  }
+  return *this;
+}
+
+bool YamlReader::Has(std::string_view key) const {
+  return static_cast<bool>(node_[std::string(key)]);
+}
+
+YamlReader YamlReader::Get(std::string_view key) const {
+  const std::string name(key);
+  if (!node_[name]) Fail(fmt::format("key '{}' is missing", name));
+  return YamlReader(node_[name], path_, name);
+}
+
+std::vector<YamlReader> YamlReader::List() const {
+  if (!node_.IsSequence() || node_.size() == 0)
+    Fail(fmt::format("{}, expected a list with at least one entry",
+                     node_.IsSequence() ? "an empty list" : Kind()));
+  std::vector<YamlReader> entries;
+  for (const auto& entry : node_) entries.push_back(YamlReader(entry, path_, key_));
+  return entries;
+}
+
+std::string YamlReader::String() const {
+  if (!node_.IsScalar() || node_.Scalar().empty()) Fail(fmt::format("{}, expected a word", Kind()));
+  return node_.Scalar();
+}
+
+bool YamlReader::Bool() const {
+  const std::string text = String();
+  if (text != "true" && text != "false")
+    Fail(fmt::format("'{}', expected true or false", Printable(text, 60)));
+  return text == "true";
+}
+
+size_t YamlReader::Count() const {
+  const std::string text = String();
+  size_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 1 || value > 1'000'000'000) {
+    Fail(fmt::format("'{}', expected an integer from 1 to 1000000000", Printable(text, 60)));
+  }
+  return value;
+}
+
+}  // namespace lowbit

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the lowbit program as a user would.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace lowbit::test {
+
+struct Outcome {
+  int exit_code = -1;  // 128 + n when signal n ended it
+  std::string out, err;
+};
+
+// `arguments` go to the program as they are; `input` to its stdin.
+Outcome RunLowbit(const std::vector<std::string>& arguments, const std::string& input = "");
+
+// A folder of its own under the test's temporary folder, removed with the object.
+class TempFolder {
+ public:
+  explicit TempFolder(const std::string& name);
+  ~TempFolder();
+  const std::string& path() const { return path_; }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+  std::vector<std::string> Files() const;  // all of them, hidden too, sorted, relative
+
+ private:
+  std::string path_;
+};
+
+}  // namespace lowbit::test
