@@ -17,9 +17,9 @@ constexpr Layout<uint32_t> kF32Layout = {0x7F800000u, 0x007FFFFFu};
 constexpr Layout<uint16_t> kF16Layout = {0x7C00u, 0x03FFu};
 constexpr Layout<uint16_t> kBF16Layout = {0x7F80u, 0x007Fu};
 
-// Values looked at in one go. A constant, so that the compiler turns the loop into vector code, and
-// 4 KiB to 8 KiB, so that the copy that aligns them stays in the nearest cache.
-constexpr size_t kBlock = 2048;
+// Bytes looked at in one go. A constant, so that the compiler turns the loop into vector code, and small, so
+// that the copy that aligns them stays in the nearest cache.
+constexpr size_t kBlockBytes = 4096;
 
 struct Found {
   size_t first = 0, nan = 0, infinite = 0;
@@ -27,6 +27,7 @@ struct Found {
 
 template <class Word>
 Found Search(std::span<const std::byte> bytes, Layout<Word> layout) {
+  constexpr size_t kBlock = kBlockBytes / sizeof(Word);
   Found found;
   const size_t count = bytes.size() / sizeof(Word);
   Word block[kBlock] = {};
