@@ -129,4 +129,28 @@ inline std::vector<CellRow> TwoModels() {
   return rows;
 }
 
+// Nine lines in one chart, a model without full precision, and one of which nothing worked.
+inline std::vector<CellRow> ManyLines() {
+  std::vector<CellRow> rows = {Perplexity(kSmall, "full", 16, 0, 83.7203)};
+  double share = 1;  // of what plain rounding loses
+  for (const char* method : {"rtn", "gptq", "awq"}) {
+    for (const Grid& grid : kGrid) {
+      if (grid.bits < 2) continue;
+      const auto value = [share](double rounded) { return 83.7203 + share * (rounded - 83.7203); };
+      rows.push_back(Perplexity(kSmall, method, grid.bits, 0, value(grid.channel)));
+      rows.push_back(Perplexity(kSmall, method, grid.bits, 128, value(grid.g128)));
+      rows.push_back(Perplexity(kSmall, method, grid.bits, 64, value(grid.g64)));
+    }
+    share *= 0.4;
+  }
+  for (const Grid& grid : kGrid)
+    rows.push_back(Perplexity(kTiny, "rtn", grid.bits, 64, 11.42 + 2.2 / grid.bits));
+  const Model broken{"Broken-1B", 1e9, 1e8};
+  for (const uint32_t bits : {4, 3}) {
+    rows.push_back(
+        Failed(Row(broken, "rtn", bits, 128, "wikitext2"), "missing", "models/Broken-1B: no such folder"));
+  }
+  return rows;
+}
+
 }  // namespace lowbit::fixture

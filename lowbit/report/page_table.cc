@@ -30,8 +30,8 @@ void Head(Out out, const ReportModel& model) {
   SortHeading(out, "bytes", "Size", R"(rowspan="2")");
   for (const ReportColumn& c : model.columns) {
     fmt::format_to(
-        out, R"(<th scope="colgroup" colspan="4" class="measure" title="{}">{} <small>{}</small></th>)",
-        HtmlText(c.protocol), HtmlText(c.label), c.higher_is_better ? "higher is better" : "lower is better");
+        out, R"(<th scope="colgroup" colspan="{}" class="measure" title="{}">{} <small>{}</small></th>)",
+        kSubcolumns, HtmlText(c.protocol), HtmlText(c.label), c.Direction());
   }
   fmt::format_to(out, "</tr><tr>");
   for (size_t i = 0; i < model.columns.size(); ++i) {
@@ -64,8 +64,8 @@ void Cell(Out out, const Report& report, const ReportColumn& column, const Repor
   if (!cell.source) return Missing(out, kSubcolumns);
   if (!cell.value) {
     const CellRow& row = report.Source(cell);
-    fmt::format_to(out, R"(<td colspan="4" class="edge failed"><strong>failed</strong> {}</td>)",
-                   HtmlText(row.error));
+    fmt::format_to(out, R"(<td colspan="{}" class="edge failed"><strong>failed</strong> {}</td>)",
+                   kSubcolumns, HtmlText(row.error));
     return;
   }
   const ReportValue& v = *cell.value;

@@ -237,6 +237,11 @@ std::string DefaultTitle(const std::vector<ReportModel>& models) {
 
 }  // namespace
 
+std::string_view ReportColumn::Direction() const {
+  if (metric.empty()) return "";
+  return higher_is_better ? "higher is better" : "lower is better";
+}
+
 Report BuildReport(std::vector<CellRow> rows, const std::string& title, const std::string& path) {
   if (rows.empty()) {
     throw Error(ErrorKind::kContent, Place(path), "has no results yet, expected at least one cell")

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lowbit/study/results_db.h"
@@ -20,6 +21,8 @@ struct ReportColumn {
   std::string metric;  // empty when every cell of the task failed: nobody knows its metrics
   bool higher_is_better = false;
   std::string label;  // "wikitext2 perplexity", unique in the model
+
+  std::string_view Direction() const;  // "higher is better", "lower is better"; empty without a metric
 };
 
 // A number of one recipe, beside the full-precision one of the same column.

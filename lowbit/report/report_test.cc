@@ -123,6 +123,7 @@ TEST(Report, ATaskOfWhichEveryCellFailedStillHasAColumn) {
   const Report report = Build({Failed(Row(kSmall, "rtn", 4, 0, "mmlu"), "missing", "no such file")});
   ASSERT_THAT(report.models[0].columns, SizeIs(1));
   EXPECT_EQ(report.models[0].columns[0].label, "mmlu");
+  EXPECT_EQ(report.models[0].columns[0].Direction(), "") << "nobody knows which way is better";
   EXPECT_TRUE(report.models[0].rows[0].cells[0].source.has_value());
 }
 

@@ -135,8 +135,8 @@ Texts Line(const ReportRow& row, const Dialect& d) {
 Texts Footnotes(const Report& report, const ReportModel& model) {
   Texts notes;
   for (const ReportColumn& c : model.columns) {
-    notes.push_back(
-        fmt::format("{}: {} is better; {}", c.label, c.higher_is_better ? "higher" : "lower", c.protocol));
+    const std::string_view direction = c.Direction();
+    notes.push_back(fmt::format("{}: {}{}{}", c.label, direction, direction.empty() ? "" : "; ", c.protocol));
   }
   VisitCells(model, [&](const ReportRow& row, size_t c) {
     const CellRow& source = report.Source(row.cells[c]);

@@ -244,6 +244,11 @@ async function checkModels(page, rows) {
     await page.selectOption("#model", String(i));
     const visible = await page.$$eval("section.model:not([hidden])", (s) => s.map((x) => x.dataset.model));
     check(visible.length === 1 && visible[0] === String(i), `model ${i}: its table is shown`);
+    const done = rows.some((row) => row.model === names[i] && row.value !== null && row.method !== "full");
+    check((await page.isVisible("#bits-chart")) === done, `model ${i}: a chart where there are numbers`);
+    for (const id of ["bits-chart", "size-chart"]) {
+      if (await page.isVisible(`#${id}`)) check((await page.evaluate(inkOf, id)).share > 0.005, `model ${i}: ${id} is drawn`);
+    }
   }
   await page.selectOption("#model", "0").catch(() => {});
   const columns = await page.$$eval("#column option", (options) => options.length);

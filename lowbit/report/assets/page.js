@@ -364,7 +364,7 @@
     const model = study.models[state.model];
     const column = model.columns[state.column];
     const drawn = model.rows.some((row) => !row.full && row.bytes && row.cells[state.column]?.text);
-    document.querySelector(".figures").hidden = !drawn;
+    for (const part of document.querySelectorAll(".figures, .segments")) part.hidden = !drawn;
     const drawable = (s) => pointsOf(model, s, () => ({})).length > 0;
     const series = seriesOf(model).filter(drawable);
     drawLegend(series);
