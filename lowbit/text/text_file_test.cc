@@ -109,6 +109,30 @@ TEST(JsonLines, RefusesEverythingElseNamingTheLine) {
                  {.max_line_bytes = 1000});
 }
 
+// A stream of 100 MB without a line end, which counts what was taken from it.
+class LongLine : public std::streambuf {
+ public:
+  size_t taken() const { return taken_; }
+
+ private:
+  int_type underflow() override {
+    if (taken_ >= size_t{100} << 20) return traits_type::eof();
+    taken_ += part_.size();
+    setg(part_.data(), part_.data(), part_.data() + part_.size());
+    return traits_type::to_int_type(part_[0]);
+  }
+  std::string part_ = std::string(1000, 'x');
+  size_t taken_ = 0;
+};
+
+TEST(JsonLines, StopsReadingALineAtItsLimit) {
+  LongLine line;
+  std::istream stream(&line);
+  EXPECT_THROW(ForEachJsonLine(stream, "stdin", [](size_t, const Json&) {}, {.max_line_bytes = 100000}),
+               Error);
+  EXPECT_LT(line.taken(), size_t{1} << 18);
+}
+
 TEST(JsonLines, MissingFilesAreMissing) {
   try {
     ForEachJsonLine("no/such/file.jsonl", [](size_t, const Json&) {});

@@ -265,6 +265,12 @@ TEST(TokenizerFile, RefusesAddedTokensThatContradictNamingThem) {
       {"lstrip", first("lstrip", true), "key 'added_tokens[0].lstrip'", "is true"},
       {"rstrip", first("rstrip", true), "key 'added_tokens[0].rstrip'", "is true"},
       {"special", first("special", "yes"), "key 'added_tokens[0].special'", "expected true or false"},
+      {"id of a byte",
+       [](Json& j) {
+         j["model"]["vocab"]["<a b>"] = 5;
+         j["added_tokens"][0] = {{"id", 5}, {"content", "<a b>"}};
+       },
+       "key 'model.vocab': token '<a b>'", "has id 5, as token 'ą' has"},
       {"no list", [](Json& j) { j["added_tokens"] = "none"; }, "key 'added_tokens'", "expected a list"},
       {"no object", [](Json& j) { j["added_tokens"] = {1}; }, "key 'added_tokens[0]'", "expected an object"},
   });

@@ -223,6 +223,16 @@ TEST(Tokenizer, FindsNormalizedTokensAfterNormalizationInNormalForm) {
   EXPECT_THAT(tokenizer.Encode("cafe<think>"), ElementsAre('c', 'a', 'f', 'e', 261));
 }
 
+TEST(Tokenizer, FindsOtherAddedTokensBeforeNormalizationOnly) {
+  Json json = SmallTokenizer();
+  json["added_tokens"].push_back({{"id", 262}, {"content", "x<"}, {"normalized", true}});
+  json["added_tokens"].push_back({{"id", 263}, {"content", "\u1EA1"}, {"normalized", false}});
+  const Tokenizer tokenizer = ParseSmall(json);
+  EXPECT_THAT(tokenizer.Encode("x<think>x<"),
+              ElementsAre('x', 261, 262));  // <think> comes first, not the left one
+  EXPECT_THAT(tokenizer.Encode("\u1EA1a\u0323"), ElementsAre(263, 0xE1, 0xBA, 0xA1));
+}
+
 TEST(Tokenizer, DropsBytesThatHaveNoToken) {
   Json json = SmallTokenizer();
   json["model"]["vocab"].erase(AlphabetCharacter(0x04));
