@@ -165,7 +165,7 @@ TEST(JsonReader, AgreesWithTheTreeParserOnDamagedTexts) {
   const std::string alphabet = "{}[]\",:\\u0019aeE+-.tfn \n\x80\xc3\xff";
   std::mt19937 rng(7);
   size_t accepted = 0;
-  for (int i = 0; i < 20'000; ++i) {
+  for (int i = 0; i < 5'000; ++i) {
     std::string text = good;
     for (int edits = 1 + static_cast<int>(rng() % 3); edits > 0; --edits) {
       const size_t at = rng() % text.size();
@@ -192,7 +192,7 @@ TEST(JsonReader, AgreesWithTheTreeParserOnDamagedTexts) {
     ASSERT_EQ(tree == "accepted", reader == "accepted") << text << "\n" << tree << "\n" << reader;
     accepted += tree == "accepted" ? 1 : 0;
   }
-  EXPECT_GT(accepted, 500u) << "the test must see both outcomes";
+  EXPECT_GT(accepted, 100u) << "the test must see both outcomes";
 }
 
 TEST(ParseUnsigned, TakesDigitsOnlyAndChecksTheRange) {

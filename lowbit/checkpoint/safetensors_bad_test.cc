@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 
 #include "lowbit/base/build_info.h"
 #include "lowbit/base/test_folder.h"
@@ -295,17 +296,13 @@ std::vector<Huge> HugeFiles() {
     for (size_t i = 0; i < n; ++i) out += text;
     return out;
   };
-  std::string tensors = "{";
-  for (size_t i = 0; i < 1'000'000; ++i) {
-    tensors +=
-        fmt::format(R"({}"{}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}})", i == 0 ? "" : ",", i);
-  }
-  tensors += "}";
+  const std::string entry = R"("t":{"dtype":"F32","shape":[0],"data_offsets":[0,0]})";
   return {
-      {"a million empty tensors", File(tensors, 0), "lists more than lowbit keeps in memory"},
+      {"a million empty tensors", File("{" + entry + repeated(999'999, "," + entry) + "}", 0),
+       "lists more than lowbit keeps in memory"},
       {"name of 10 MB", Header("{\"" + std::string(10'000'000, 'n') + "\":1}"),
        "a string of more than 65535 bytes"},
-      {"metadata of 60 MB", Header(R"({"__metadata__":{"k":")" + std::string(60'000'000, 'v') + "\"}}"),
+      {"metadata of 30 MB", Header(R"({"__metadata__":{"k":")" + std::string(30'000'000, 'v') + "\"}}"),
        "a string of more than"},
       {"number of a million digits", Shaped("[" + std::string(1'000'000, '1') + "]"),
        "a number of more than"},
@@ -313,9 +310,8 @@ std::vector<Huge> HugeFiles() {
        "expected a string"},
       {"nesting of 100,000 in a shape", Shaped(repeated(100'000, "[")), "expected integers"},
       {"100,000 dimensions", Shaped("[1" + repeated(99'999, ",1") + "]"), "more than 32 dimensions"},
-      {"95 MB of white space", Header("{" + std::string(95'000'000, ' ') + "}"), "of white space"},
-      {"header over the limit, truly there", File("{" + std::string(100'000'000, ' '), 0),
-       "expected at most 100000000"},
+      {"20 MB of white space", Header("{" + std::string(20'000'000, ' ') + "}"), "of white space"},
+      {"header over the limit", Length(100'000'001) + "{", "expected at most 100000000"},
       {"a million offsets", Placed("[0" + repeated(1'000'000, ",1") + "]"), "has 1000001 values"},
   };
 }
@@ -324,7 +320,9 @@ TEST(HostileSafetensors, HugeClaimsAreRefusedWithinOneSecondAnd64MiB) {
   const TestFolder folder;
   for (const Huge& huge : HugeFiles()) {
     SCOPED_TRACE(huge.name);
-    const std::string path = folder.Write("huge.safetensors", huge.bytes);
+    const std::string path = folder.File("huge.safetensors");
+    std::ofstream(path, std::ios::binary) << huge.bytes;
+    if (huge.bytes.size() < 100) fs::resize_file(path, 100'000'100);  // truly there
     const bool can_measure = ResetPeakMemory();
     const uint64_t before = PeakMemoryBytes();
     const auto start = std::chrono::steady_clock::now();
