@@ -173,6 +173,9 @@ std::vector<Bad> Rope() {
   };
   return {
       Missing("tiny-qwen3", "rope_theta"),
+      {"rope_theta of an old file", Without("tiny-qwen3", "rope_theta"), "key 'rope_theta'",
+       "hint: LLaMA 1 and 2 mean"},
+      Qwen("rope_theta", "null", "missing, expected"),
       Qwen("rope_theta", "0", "0, expected a number from 1"),
       Qwen("rope_theta", "-10000", "-10000, expected a number"),
       Qwen("rope_theta", "\"1e6\"", "\"1e6\", expected a number"),

@@ -82,8 +82,10 @@ RopeConfig ParseRope(const Fields& config) {
     if (own.has_value()) theta = own;
   }
   if (!theta.has_value()) {
-    config.RefuseMissing("rope_theta", fmt::format("a number from {} to {}, here or in rope_parameters",
-                                                   kMinTheta, kMaxTheta));
+    config.Refuse("rope_theta",
+                  fmt::format("missing, expected a number from {} to {}, here or in rope_parameters",
+                              kMinTheta, kMaxTheta),
+                  "LLaMA 1 and 2 mean 10000 where the key is absent: add it if this is one of them");
   }
   return {*theta, scaling.value_or(std::nullopt)};
 }
