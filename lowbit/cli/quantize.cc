@@ -95,8 +95,8 @@ void AddQuantizeCommand(CLI::App& app) {
   command->add_option("recipe", options->recipe, "what to do, see below")->required();
   command->add_option("-o,--output", options->out, "folder for the artefact")->required();
   command
-      ->add_option("--threads", options->threads,
-                   "worker threads (default: $OMP_NUM_THREADS, then all cores); never changes a result")
+      ->add_option("-t,--threads", options->threads,
+                   "threads (default: $OMP_NUM_THREADS, else all cores); never changes a result")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--json", options->json, "machine-readable output on stdout");
   command->footer(Footer());
