@@ -124,7 +124,7 @@ GroupParams UniformQuantizer::SearchRange(std::span<const float> weights, float 
     const GroupParams params = FromRange(p * lo, p * hi - p * lo);
     const CodeMap map{params.scale, static_cast<float>(params.zero), first_code_, last_code_};
     const double error = Loops().power_error(weights.data(), weights.size(), map, least);
-    if (error >= least) continue;
+    if (!(error < least)) continue;
     least = error;
     best = params;
   }
