@@ -84,6 +84,12 @@ std::string TypesText(const Inspection& in) {
   return text;
 }
 
+std::string ParametersText(const ModelSizes& sizes) {
+  const std::string head = sizes.head == 0 ? "" : HumanCount(sizes.head) + " head, ";
+  return fmt::format("{}: {} in linears, {} embedding, {}{} norms and biases", HumanCount(sizes.Parameters()),
+                     HumanCount(sizes.linears), HumanCount(sizes.embedding), head, HumanCount(sizes.others));
+}
+
 std::string TensorTable(const Inspection& in) {
   size_t name_width = 0, shape_width = 0;
   for (const InspectedTensor& t : in.tensors) {
@@ -176,9 +182,7 @@ std::string ToText(const Inspection& in, bool with_tensors) {
   line("rotary", RotaryText(c));
   line("norms", fmt::format("eps {:g}", c.rms_norm_eps));
   line("context", fmt::format("{} tokens", c.max_position_embeddings));
-  line("parameters", fmt::format("{}: {} in linears, {} embedding, {} head, {} norms and biases",
-                                 HumanCount(s.Parameters()), HumanCount(s.linears), HumanCount(s.embedding),
-                                 HumanCount(s.head), HumanCount(s.others)));
+  line("parameters", ParametersText(s));
   line("tensors", fmt::format("{}: {}", in.tensors.size(), TypesText(in)));
   line("on disk",
        fmt::format("{} in {} file{}", HumanBytes(in.disk_bytes), in.files, in.files == 1 ? "" : "s"));

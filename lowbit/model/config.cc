@@ -165,6 +165,7 @@ ModelConfig ParseConfig(std::string_view text, const std::string& path) {
 }
 
 ModelConfig LoadConfig(const std::string& folder) {
+  RequireDirectory(folder, "a checkpoint");
   const std::string path = (std::filesystem::path(folder) / "config.json").string();
   return ParseConfig(ReadFile(path, kLimits.max_bytes), path);
 }

@@ -248,6 +248,16 @@ TEST(BadConfigFile, MissingIsAnotherKindThanWrong) {
   }
 }
 
+TEST(BadConfigFile, MissingFolderIsNamedItself) {
+  try {
+    LoadConfig("/nowhere/at/all");
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::kMissing);
+    EXPECT_THAT(e.what(), StartsWith("/nowhere/at/all: no such folder"));
+  }
+}
+
 TEST(BadConfigFile, MixtureOfExpertsIsRefusedInBothStyles) {
   for (const std::string file : {"config.json", "config_v5.json"}) {
     try {
