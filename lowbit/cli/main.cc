@@ -29,6 +29,21 @@ int Report(const Error& error, bool as_json) {
   return ExitCode(error.kind());
 }
 
+// CLI11 would say that a command is missing where one is misspelt.
+void RequireKnownCommand(const CLI::App& app, int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word.starts_with('-')) continue;
+    std::string known;
+    for (const CLI::App* command : app.get_subcommands({})) {
+      if (command->get_name() == word) return;
+      known += (known.empty() ? "" : ", ") + command->get_name();
+    }
+    throw Error(ErrorKind::kUsage,
+                fmt::format("command '{}' is not known; commands: {}", Printable(word), known));
+  }
+}
+
 int Run(int argc, char** argv) {
   CLI::App app{
       "lowbit: what does every bit cost? Quantizes a Hugging Face checkpoint, measures what was lost, "
@@ -70,6 +85,7 @@ int Run(int argc, char** argv) {
 
   const bool as_json = std::any_of(argv + 1, argv + argc, [](std::string_view a) { return a == "--json"; });
   try {
+    RequireKnownCommand(app, argc, argv);
     app.parse(argc, argv);
     return exit_code;
   } catch (const CLI::Success& e) {  // --help, --version

@@ -12,7 +12,7 @@ namespace lowbit {
 //   - fewer or more layers are stored than num_hidden_layers says;
 //   - tensors are stored that would change the numbers but that this model_type does not use: biases, norms,
 //     scales of quantized weights;
-//   - tie_word_embeddings is true, but another head than the embedding is stored.
+// A stored head of a tied model is not used; where it is another matrix than the embedding a warning says so.
 // Other tensors that are not used are reported by one warning; rotary tables of old files are passed over.
 // Looks at shapes only: values are checked when they are read (RequireFinite).
 void CheckTensors(const Checkpoint& checkpoint, const ModelConfig& config);

@@ -80,7 +80,14 @@ QuantizeResult QuantizeModel(const CheckpointSource& model, const Recipe& recipe
       .code_version = CodeVersion()};
   OutputFolder out(out_folder, inputs);
   std::optional<ArtefactInfo> finished = out.Finished();
-  if (!finished) return RoundAndWrite(model, recipe, inputs, out, threads);
+  if (!finished) {
+    try {
+      return RoundAndWrite(model, recipe, inputs, out, threads);
+    } catch (...) {
+      out.GiveUp();
+      throw;
+    }
+  }
   finished->base_folder = model_folder;  // it may have moved since
   out.Finish(*finished);
   return {*finished, finished->files.size()};

@@ -135,6 +135,15 @@ ArtefactFile OutputFolder::Describe(const std::string& name, const PackedTensors
   return {.bytes = fs::file_size(PathOf(name)), .content = ContentHash(tensors)};
 }
 
+void OutputFolder::GiveUp() noexcept {
+  std::error_code code;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder_, code)) {
+    const std::string name = entry.path().filename().string();
+    if (name != ".lock" && name != kPlanFileName) return;
+  }
+  if (!code) fs::remove_all(folder_, code);
+}
+
 void OutputFolder::Finish(const ArtefactInfo& info) {
   WriteArtefactInfo(folder_, info);
   std::error_code code;

@@ -48,6 +48,9 @@ class OutputFolder {
   ArtefactFile Write(const std::string& name, const PackedTensors& tensors) const;
   ArtefactFile Describe(const std::string& name, const PackedTensors& tensors) const;
 
+  // After an error: when no file of the artefact was written yet, nothing of the folder stays.
+  void GiveUp() noexcept;
+
   // After the last file: the folder is an artefact.
   void Finish(const ArtefactInfo& info);
 
