@@ -210,6 +210,21 @@ TEST(CheckTensors, AcceptsTheTinyModelsWithoutAWarning) {
   }
 }
 
+TEST(CheckTensors, NeededTensorThatTheIndexDoesNotListIsMissingAndSaysWhereItIs) {
+  const TestFolder folder;
+  folder.CopyFrom(kModels + "tiny-qwen3-bf16-sharded");
+  Json index = ReadJsonFile(folder.File("model.safetensors.index.json"));
+  index["weight_map"].erase("model.norm.weight");
+  folder.Write("model.safetensors.index.json", index.dump());
+  try {
+    CheckTensors(Checkpoint(folder.path()), LoadConfig(folder.path()));
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(), HasSubstr("index.json: tensor 'model.norm.weight': missing, expected [64]"));
+    EXPECT_THAT(e.what(), HasSubstr("a shard holds it, but the index does not list it"));
+  }
+}
+
 TEST(CheckTensors, HeadStoredOnceMoreInATiedModelIsPassedOver) {
   Model model = Load(kQwen);
   model.tensors["lm_head.weight"] = model.tensors.at("model.embed_tokens.weight");

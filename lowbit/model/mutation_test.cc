@@ -150,11 +150,11 @@ TEST(Mutations, OfAConfigAreReadOrRefused) {
       ASSERT_EQ(c.num_attention_heads % c.num_key_value_heads, 0u);
       ASSERT_TRUE(c.rms_norm_eps > 0 && c.rope_theta >= 1);
     });
-    EXPECT_GT(outcomes.accepted, 100u);
+    EXPECT_GT(outcomes.accepted, 20u);
     kinds += outcomes.messages.size();
   }
   ::testing::internal::GetCapturedStderr();
-  EXPECT_GT(kinds, 80u);
+  EXPECT_GT(kinds, 50u);
 }
 
 TEST(Mutations, OfAnIndexAreReadOrRefused) {
