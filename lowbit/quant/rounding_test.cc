@@ -206,25 +206,38 @@ TEST(Rtn, RangeSearchLowersTheErrorWhereBitsAreFew) {
   }
 }
 
+TEST(Rtn, RangeSearchGoesDownToAFifthOfTheRange) {
+  // Thousands of weights on the levels of the last range tried, 0.21, and one far away.
+  Matrix w(1, 6001);
+  for (size_t i = 0; i < 6000; ++i) w.data()[i] = 0.07f * static_cast<float>(1 + i % 3);
+  w.data()[6000] = 1;
+  const PackedTensor packed = Rounded(w, {.bits = 2, .scale_type = DType::kF32, .search_range = true});
+  EXPECT_EQ(packed.scales[0], 0.21f / 3);
+}
+
+Matrix OneRow(std::initializer_list<float> values) {
+  Matrix w(1, values.size());
+  std::copy(values.begin(), values.end(), w.data());
+  return w;
+}
+
 TEST(Rtn, FullGridHitsTheExtremeExactlyAndMayHaveANegativeScale) {
-  Matrix w(1, 4);
-  const float row[] = {-0.5f, 0.25f, 1.0f, 0.125f};
-  std::copy_n(row, 4, w.data());
-  const PackedTensor packed = Rounded(w, {.bits = 4, .symmetric = true, .grid = Grid::kFull});
+  const WeightSpec spec{.bits = 4, .symmetric = true, .grid = Grid::kFull};
+  const PackedTensor packed = Rounded(OneRow({-0.5f, 0.25f, 1.0f, 0.125f}), spec);
   EXPECT_EQ(packed.scales[0], -0.125f);
   EXPECT_EQ(Values(packed).data()[2], 1.0f);
+  EXPECT_EQ(Rounded(OneRow({-1.0f, 0.5f}), spec).scales[0], 0.125f);
+  EXPECT_EQ(Rounded(OneRow({-1.0f, 1.0f}), spec).scales[0],
+            -0.125f);  // of two extremes the positive is exact
 }
 
 TEST(Rtn, AbsmaxGridNeverUsesTheLowestCode) {
-  // Scales at the end of fp16 are off by up to half of themselves: codes would leave the grid.
-  const Matrix w = Gaussian(50, 64, 10, 1e-6f);
-  const PackedTensor packed =
-      Rounded(w, {.bits = 4, .group_size = 16, .symmetric = true, .grid = Grid::kAbsmax});
-  std::vector<uint8_t> codes(64);
-  for (size_t r = 0; r < 50; ++r) {
-    UnpackRow(packed.codes.data() + r * packed.RowBytes(), 4, codes);
-    EXPECT_GE(*std::min_element(codes.begin(), codes.end()), 1);
-  }
+  // The scale 1e-5 / 127 is rounded down to 2^-24, the end of fp16: 1e-5 is then 167 steps from 0.
+  const WeightSpec absmax{.bits = 8, .symmetric = true, .grid = Grid::kAbsmax};
+  WeightSpec rot = absmax;
+  rot.grid = Grid::kRot;
+  EXPECT_EQ(Rounded(OneRow({-1e-5f, 1e-5f}), absmax).codes, (std::vector<uint8_t>{1, 255}));
+  EXPECT_EQ(Rounded(OneRow({-1e-5f, 1e-5f}), rot).codes, (std::vector<uint8_t>{0, 255}));
 }
 
 TEST(RoundRows, GroupLargerThanTheRowIsTheWholeRow) {

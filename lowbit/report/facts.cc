@@ -145,7 +145,7 @@ void AddFacts(Report& report, size_t hidden) {
   AddDifferences(report);
   if (hidden > 0) {
     report.remarks.push_back(
-        fmt::format("{} older row{} of cells that were run again {} in results.db but not here.", hidden,
+        fmt::format("{} other row{} of cells that were run again {} in results.db but not here.", hidden,
                     hidden == 1 ? "" : "s", hidden == 1 ? "is" : "are"));
   }
   AddNotes(report, rows);

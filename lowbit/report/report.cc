@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <tuple>
 
 #include "lowbit/base/utf8.h"
@@ -81,11 +82,6 @@ size_t Preferred(const std::vector<size_t>& cells, const std::vector<CellRow>& r
   return cells.back();
 }
 
-// A cell that failed before its protocol was known belongs to every column of its task.
-bool Belongs(const CellRow& row, const ReportColumn& column) {
-  return column.task == row.task && (column.protocol == row.protocol || row.protocol.empty());
-}
-
 class ModelBuilder {
  public:
   ModelBuilder(const std::vector<CellRow>& rows, std::string name) : rows_(rows) {
@@ -104,6 +100,7 @@ class ModelBuilder {
     }
     AddColumns();
     AddRows();
+    CountHidden();
     Compare();
     model_.finding = Finding(model_);
     return std::move(model_);
@@ -121,20 +118,35 @@ class ModelBuilder {
     return rows;
   }
 
+  bool HasColumn(const CellRow& row) const {
+    return std::any_of(model_.columns.begin(), model_.columns.end(), [&row](const ReportColumn& c) {
+      return c.task == row.task && c.protocol == row.protocol;
+    });
+  }
+
+  // A failed cell often does not know the whole text of its protocol: if no done one had the same, it
+  // belongs to all columns of its task.
+  bool Belongs(const CellRow& row, const ReportColumn& column) const {
+    if (column.task != row.task) return false;
+    return column.protocol == row.protocol || (row.status == CellStatus::kFailed && !HasColumn(row));
+  }
+
   void AddColumns() {
-    const auto has = [this](const CellRow& row, const std::string& metric) {
-      return std::any_of(model_.columns.begin(), model_.columns.end(), [&](const ReportColumn& c) {
-        return Belongs(row, c) && (metric.empty() || c.metric == metric);
-      });
-    };
     for (const size_t i : Chosen()) {
-      for (const Metric& m : rows_[i].metrics) {
-        if (has(rows_[i], m.name)) continue;
-        model_.columns.push_back({rows_[i].task, rows_[i].protocol, m.name, m.higher_is_better, ""});
+      const CellRow& row = rows_[i];
+      for (const Metric& m : row.metrics) {
+        const bool known =
+            std::any_of(model_.columns.begin(), model_.columns.end(), [&](const ReportColumn& c) {
+              return c.task == row.task && c.protocol == row.protocol && c.metric == m.name;
+            });
+        if (!known) model_.columns.push_back({row.task, row.protocol, m.name, m.higher_is_better, ""});
       }
     }
     for (const size_t i : Chosen()) {  // a task of which every cell failed
-      if (!has(rows_[i], "")) model_.columns.push_back({rows_[i].task, rows_[i].protocol, "", false, ""});
+      const CellRow& row = rows_[i];
+      const bool known = std::any_of(model_.columns.begin(), model_.columns.end(),
+                                     [&row](const ReportColumn& c) { return c.task == row.task; });
+      if (!known) model_.columns.push_back({row.task, row.protocol, "", false, ""});
     }
     AddLabels();
   }
@@ -169,6 +181,17 @@ class ModelBuilder {
     };
     std::sort(model_.rows.begin(), model_.rows.end(),
               [&order](const ReportRow& a, const ReportRow& b) { return order(a) < order(b); });
+  }
+
+  // Chosen rows that no cell shows: they failed under a protocol whose text is not that of the done cell.
+  void CountHidden() {
+    std::set<size_t> shown;
+    for (const ReportRow& row : model_.rows) {
+      for (const ReportCell& cell : row.cells) {
+        if (cell.source) shown.insert(*cell.source);
+      }
+    }
+    hidden_ += chosen_.size() - shown.size();
   }
 
   ReportRow NewRow(const CellRow& row) const {

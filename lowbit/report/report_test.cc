@@ -129,10 +129,35 @@ TEST(Report, ATaskOfWhichEveryCellFailedStillHasAColumn) {
 
 TEST(Report, ACellThatFailedBeforeItsProtocolWasKnownBelongsToItsTask) {
   CellRow early = Failed(Row(kSmall, "rtn", 4, 0, "wikitext2"), "missing", "no text");
-  early.protocol.clear();
-  const Report report = Build({early, Perplexity(kSmall, "full", 16, 0, 80)});
-  EXPECT_THAT(report.models[0].columns, SizeIs(1));
-  EXPECT_TRUE(Find(report.models[0], "rtn-w4-channel").cells[0].source.has_value());
+  for (const char* protocol : {"", "wikitext2 window=512"}) {
+    early.protocol = protocol;
+    const Report report = Build({early, Perplexity(kSmall, "full", 16, 0, 80)});
+    EXPECT_THAT(report.models[0].columns, SizeIs(1));
+    EXPECT_TRUE(Find(report.models[0], "rtn-w4-channel").cells[0].source.has_value());
+    EXPECT_EQ(report.failed, 1u);
+  }
+}
+
+TEST(Report, AFailureNeverHidesANumber) {
+  CellRow failed = Failed(Row(kSmall, "rtn", 4, 0, "wikitext2"), "missing", "no text");
+  failed.protocol = "wikitext2 window=512";
+  const CellRow done = Perplexity(kSmall, "rtn", 4, 0, 80);
+  for (const std::vector<CellRow>& rows : {std::vector{failed, done}, std::vector{done, failed}}) {
+    const Report report = Build(rows);
+    EXPECT_EQ(report.models[0].rows[0].cells[0].value->value, 80);
+    EXPECT_EQ(report.failed, 0u);
+    EXPECT_THAT(report.remarks, ElementsAre(HasSubstr("1 other row")));
+  }
+}
+
+TEST(Report, AFailureOfOneProtocolStaysInItsColumn) {
+  CellRow longer = Perplexity(kSmall, "full", 16, 0, 70);
+  longer.protocol = "wikitext2: windows of 2048";
+  CellRow failed = Failed(Row(kSmall, "rtn", 4, 0, "wikitext2"), "resource", "out of memory");
+  failed.protocol = longer.protocol;
+  const Report report = Build({Perplexity(kSmall, "full", 16, 0, 80), longer, failed});
+  EXPECT_FALSE(Find(report.models[0], "rtn-w4-channel").cells[0].source.has_value());
+  EXPECT_TRUE(Find(report.models[0], "rtn-w4-channel").cells[1].source.has_value());
 }
 
 TEST(Report, ARecipeThatWasNotRunOnATaskHasNoCellThere) {
@@ -160,7 +185,7 @@ TEST(Report, OfACellRunAgainTheNewestDoneRowIsShownAndTheOthersAreCounted) {
   const Report report = Build({Perplexity(kSmall, "rtn", 4, 0, 80), newer, newest});
   EXPECT_EQ(report.models[0].rows[0].cells[0].value->value, 81);
   EXPECT_EQ(report.done + report.failed, 1u);
-  EXPECT_THAT(report.remarks, ElementsAre(HasSubstr("2 older rows")));
+  EXPECT_THAT(report.remarks, ElementsAre(HasSubstr("2 other rows")));
 }
 
 TEST(Report, ModelsOfOneNameAreToldApart) {
