@@ -13,7 +13,7 @@
 namespace lowbit {
 
 // 64 rows: a panel of 512 × 1024 f32 (2 MiB) read once per tile costs 67 Mflop, far above any cache's rate,
-// and a lone short sequence wastes at most 63 rows. Taller tiles measured no faster (bench/gemm).
+// and a lone short sequence wastes at most 63 rows. Taller tiles measured no faster (docs/performance.md).
 inline constexpr size_t kTileRows = 64;
 inline constexpr size_t kPanelColumns = 512;
 
