@@ -412,7 +412,9 @@
       button.setAttribute("aria-pressed", String(!state.hidden.has(s.name)));
       button.append(legendIcon(s), s.name);
       button.addEventListener("click", () => {
-        const visible = state.hidden.delete(s.name) || !state.hidden.add(s.name);
+        const visible = state.hidden.has(s.name);
+        if (visible) state.hidden.delete(s.name);
+        else state.hidden.add(s.name);
         button.setAttribute("aria-pressed", String(visible));
         for (const chart of charts) {
           chart.data.datasets.forEach((dataset, i) => {
