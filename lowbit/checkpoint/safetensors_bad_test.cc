@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 
@@ -283,6 +283,11 @@ TEST(HostileSafetensors, NamesOfOtherThingsThanFilesAreRefusedAtOnce) {
   }
 }
 
+// Time of this process: what else the machine does must not fail a test.
+double CpuSeconds() {
+  return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+}
+
 struct Huge {
   const char* name;
   std::string bytes;
@@ -325,7 +330,7 @@ TEST(HostileSafetensors, HugeClaimsAreRefusedWithinOneSecondAnd64MiB) {
     if (huge.bytes.size() < 100) fs::resize_file(path, 100'000'100);  // truly there
     const bool can_measure = ResetPeakMemory();
     const uint64_t before = PeakMemoryBytes();
-    const auto start = std::chrono::steady_clock::now();
+    const double start = CpuSeconds();
     try {
       SafetensorsFile{path};
       ADD_FAILURE() << "accepted";
@@ -334,16 +339,16 @@ TEST(HostileSafetensors, HugeClaimsAreRefusedWithinOneSecondAnd64MiB) {
       EXPECT_THAT(e.what(), HasSubstr(huge.message));
       EXPECT_LT(std::string_view(e.what()).size(), 1000u);
     }
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    const double seconds = CpuSeconds() - start;
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they take memory and time of their own
-    EXPECT_LT(seconds.count(), 1.0);
+    EXPECT_LT(seconds, 1.0);
     if (can_measure) {
       EXPECT_LT(PeakMemoryBytes() - before, uint64_t{64} << 20);
     }
 #else
     static_cast<void>(before);
     static_cast<void>(can_measure);
-    EXPECT_LT(seconds.count(), 20.0);
+    EXPECT_LT(seconds, 20.0);
 #endif
     fs::remove(path);
   }
@@ -359,17 +364,17 @@ TEST(GoodSafetensors, HeaderOf19000TensorsIsReadInATenthOfASecond) {
   }
   const TestFolder folder;
   const std::string path = folder.Write("model.safetensors", File(header + "}", 19'000 * 12));
-  const auto start = std::chrono::steady_clock::now();
+  const double start = CpuSeconds();
   const SafetensorsFile file(path);
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  const double seconds = CpuSeconds() - start;
   EXPECT_EQ(file.header().tensors.size(), 19'000u);
   EXPECT_EQ(file.Get("model.layers.3.mlp.experts.7.gate_proj.weight").bytes.size(), 12u);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  EXPECT_LT(seconds.count(), 0.1);
+  EXPECT_LT(seconds, 0.1);
 #else
-  EXPECT_LT(seconds.count(), 5.0);
+  EXPECT_LT(seconds, 5.0);
 #endif
-  RecordProperty("milliseconds", static_cast<int>(seconds.count() * 1000));
+  RecordProperty("milliseconds", static_cast<int>(seconds * 1000));
 }
 
 }  // namespace
