@@ -96,7 +96,7 @@ LOWBIT_BODY double Power(double a) {
 }
 
 LOWBIT_BODY double PowerErrorBody(const float* w, size_t n, CodeMap map, double enough) {
-  constexpr size_t kBlock = 64;  // between looks at the sum so far
+  constexpr size_t kBlock = 32;  // between looks at the sum so far
   double sum = 0;
   for (size_t begin = 0; begin < n && sum < enough; begin += kBlock) {
     const float* block = w + begin;
