@@ -2,7 +2,6 @@
 // Which lowbit this is: recorded with every result.
 #pragma once
 
-#include <cstdint>
 #include <string>
 
 namespace lowbit {
@@ -10,11 +9,6 @@ namespace lowbit {
 std::string VersionText();   // "0.1.0"
 std::string CodeVersion();   // "0.1.0+1a2b3c4d5e6f" (commit; "-dirty" when sources differed from it)
 std::string CompilerText();  // "GCC 12.2.0"
-
-uint64_t PeakMemoryBytes();  // most memory this process has held so far (VmHWM)
-
-// Resets the mark behind PeakMemoryBytes() where the kernel allows it; returns whether it did.
-bool ResetPeakMemory();
 
 std::string CpuName();  // "AMD EPYC 9654 96-Core Processor", as the kernel reports it; "unknown" otherwise
 

@@ -3,8 +3,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
+#include <cctype>
+#include <charconv>
 #include <cmath>
+
+#include "lowbit/base/error.h"
 
 namespace lowbit {
 namespace {
@@ -24,6 +29,31 @@ std::string Scaled(double value, const std::array<const char*, 5>& units) {
 
 std::string HumanBytes(uint64_t bytes) {
   return Scaled(static_cast<double>(bytes), {"B", "kB", "MB", "GB", "TB"});
+}
+
+uint64_t ParseBytes(std::string_view text) {
+  struct Unit {
+    std::string_view name;
+    double bytes;
+  };
+  static constexpr std::array kUnits = {
+      Unit{"", 1},         Unit{"b", 1},        Unit{"k", 1e3},     Unit{"kb", 1e3},     Unit{"m", 1e6},
+      Unit{"mb", 1e6},     Unit{"g", 1e9},      Unit{"gb", 1e9},    Unit{"t", 1e12},     Unit{"tb", 1e12},
+      Unit{"ki", 0x1p10},  Unit{"kib", 0x1p10}, Unit{"mi", 0x1p20}, Unit{"mib", 0x1p20}, Unit{"gi", 0x1p30},
+      Unit{"gib", 0x1p30}, Unit{"ti", 0x1p40},  Unit{"tib", 0x1p40}};
+  double number = 0;
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
+  std::string unit;
+  for (const char c : text.substr(static_cast<size_t>(end - text.data()))) {
+    if (c != ' ') unit += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
+  const auto* row = std::ranges::find(kUnits, unit, &Unit::name);
+  if (error == std::errc() && row != kUnits.end() && number > 0 && number * row->bytes < 0x1p60) {
+    return static_cast<uint64_t>(number * row->bytes);
+  }
+  throw Error(ErrorKind::kUsage,
+              fmt::format("'{}' is no size, expected one like 4GB or 1500MiB", Printable(text, 40)));
 }
 
 std::string HumanCount(uint64_t count) {

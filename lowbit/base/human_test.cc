@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "lowbit/base/error.h"
+
 namespace lowbit {
 namespace {
 
@@ -38,6 +40,17 @@ TEST(HumanSeconds, GrowsFromFractionsToHours) {
   EXPECT_EQ(HumanSeconds(187), "3:07");
   EXPECT_EQ(HumanSeconds(3753), "1:02:33");
   EXPECT_EQ(HumanSeconds(360'000), "100:00:00");
+}
+
+TEST(ParseBytes, ReadsDecimalAndBinaryUnits) {
+  EXPECT_EQ(ParseBytes("123456"), 123456u);
+  EXPECT_EQ(ParseBytes("4GB"), 4'000'000'000u);
+  EXPECT_EQ(ParseBytes("1.5 GiB"), 1'610'612'736u);
+  EXPECT_EQ(ParseBytes("800m"), 800'000'000u);
+  EXPECT_EQ(ParseBytes("16KiB"), 16384u);
+  for (const char* bad : {"", "GB", "4XB", "-1", "0", "4 G B x", "1e3", "1e999", "nan", "inf", "9999999TB", "0x10"}) {
+    EXPECT_THROW(ParseBytes(bad), Error) << bad;
+  }
 }
 
 }  // namespace

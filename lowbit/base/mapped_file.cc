@@ -57,4 +57,25 @@ MappedFile::~MappedFile() {
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})) {}
 
+namespace {
+
+// Advice needs whole pages: the span grows to its pages' borders. What it shares pages with is only read
+// again.
+void Advise(std::span<const std::byte> bytes, int advice) {
+  if (bytes.empty()) return;
+  static const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(bytes.data()) / page * page;
+  const auto end = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size());
+  madvise(reinterpret_cast<void*>(begin), end - begin, advice);  // a hint: it may fail
+}
+
+}  // namespace
+
+void PrefetchPages(std::span<const std::byte> bytes) {
+  Advise(bytes, MADV_WILLNEED);
+}
+void ReleasePages(std::span<const std::byte> bytes) {
+  Advise(bytes, MADV_DONTNEED);
+}
+
 }  // namespace lowbit

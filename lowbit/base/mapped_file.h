@@ -28,4 +28,11 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
+// Pages of a mapping that are needed soon: the system begins to read them.
+void PrefetchPages(std::span<const std::byte> bytes);
+
+// Pages of a mapping that are not needed for now: they no longer count as this process's memory. Reading
+// them again brings them back.
+void ReleasePages(std::span<const std::byte> bytes);
+
 }  // namespace lowbit

@@ -55,6 +55,10 @@ void Threads::For(size_t n, const std::function<void(size_t)>& body) const {
 
 void Threads::ForSlots(size_t n, const std::function<void(size_t, size_t)>& body) const {
   if (n == 0) return;
+  if (count_ == 1) {  // on the calling thread, whichever pool that belongs to
+    for (size_t i = 0; i < n; ++i) body(i, 0);
+    return;
+  }
   impl_->arena.execute([&] {
     tbb::parallel_for(
         tbb::blocked_range<size_t>(0, n, 1),

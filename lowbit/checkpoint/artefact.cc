@@ -179,8 +179,8 @@ void Artefact::CheckBase() const {
   check("base_bytes", info_.base_bytes, Checkpoint(info_.base_folder).TensorBytes());
 }
 
-void Artefact::VerifyBase() const {
-  const std::string hash = Checkpoint(info_.base_folder).WeightsHash();
+void Artefact::VerifyBase(const Threads& threads) const {
+  const std::string hash = Checkpoint(info_.base_folder).WeightsHash(threads);
   if (hash == info_.weights_hash) return;
   throw Error(ErrorKind::kConflict, Place(PathIn(folder_, kArtefactManifest)).Key("weights_hash"),
               fmt::format("{}, but the base {} has {}", info_.weights_hash, info_.base_folder, hash))

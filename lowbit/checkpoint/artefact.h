@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 
+#include "lowbit/base/threads.h"
 #include "lowbit/tensor/packed.h"
 
 namespace lowbit {
@@ -74,7 +75,7 @@ class Artefact {
  public:
   // Opens a finished artefact. Throws Error{kContent}/{kMissing} for what does not fit together, and
   // Error{kConflict} when the base checkpoint is not the one it was made from (by size and config hash;
-  // VerifyBase() compares the hash of all weights).
+  // VerifyBase compares the hash of all weights).
   explicit Artefact(const std::string& folder);
 
   const ArtefactInfo& info() const { return info_; }
@@ -83,7 +84,7 @@ class Artefact {
   PackedTensors Head() const;               // empty when has_head is false
 
   // Throws Error{kConflict} unless the base's weights have the hash they had. Reads all of them.
-  void VerifyBase() const;
+  void VerifyBase(const Threads& threads) const;
 
  private:
   void CheckFiles() const;

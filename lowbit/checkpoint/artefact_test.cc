@@ -299,7 +299,7 @@ struct Fixture {
     const Checkpoint checkpoint(base);
     info.base_folder = base;
     info.base_bytes = checkpoint.TensorBytes();
-    info.weights_hash = checkpoint.WeightsHash();
+    info.weights_hash = checkpoint.WeightsHash(Threads(2));
     info.config_hash = Sha256OfFile(base + "/config.json");
     info.recipe = "rtn-w3-g2";
     info.code_version = "1";
@@ -337,7 +337,7 @@ TEST(Artefact, OpensWhatWasWritten) {
   EXPECT_TRUE(Same(artefact.Head(), f.Layer(2)));
   EXPECT_EQ(artefact.info().BitsPerQuantizedWeight(), 4.1);
   EXPECT_EQ(artefact.info().BitsPerModelWeight(), 10.05);
-  artefact.VerifyBase();
+  artefact.VerifyBase(Threads(2));
 }
 
 TEST(Artefact, MovesTogetherWithItsBase) {
@@ -371,7 +371,7 @@ TEST(Artefact, RefusesAnotherBaseNamingWhatDiffers) {
   data[0] = std::byte{1};
   WriteSafetensors(f.base + "/model.safetensors", std::vector<NamedTensor>{{"w", {DType::kF32, {2}, data}}});
   const Artefact same_size(f.folder);  // found out only by reading everything
-  EXPECT_THAT(MessageOf([&] { same_size.VerifyBase(); }, ErrorKind::kConflict),
+  EXPECT_THAT(MessageOf([&] { same_size.VerifyBase(Threads(2)); }, ErrorKind::kConflict),
               HasSubstr("key 'weights_hash': "));
 }
 

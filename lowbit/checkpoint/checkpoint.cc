@@ -190,14 +190,32 @@ uint64_t Checkpoint::TensorBytes() const {
   return bytes;
 }
 
-std::string Checkpoint::WeightsHash() const {
-  Sha256 all;
-  for (const auto& file : files_) {
-    Sha256 one;
-    one.Update(file->bytes());
-    all.Update(fs::path(file->path()).filename().string() + "\n" + one.Hex() + "\n");
+std::string Checkpoint::WeightsHash(const Threads& threads) const {
+  struct Piece {
+    std::span<const std::byte> bytes;
+    std::string hex;
+  };
+  std::vector<std::vector<Piece>> pieces(files_.size());
+  std::vector<Piece*> all;
+  for (size_t f = 0; f < files_.size(); ++f) {
+    const std::span<const std::byte> bytes = files_[f]->bytes();
+    for (size_t at = 0; at < bytes.size(); at += kHashPiece) {
+      pieces[f].push_back({bytes.subspan(at, std::min(kHashPiece, bytes.size() - at)), ""});
+    }
+    for (Piece& piece : pieces[f]) all.push_back(&piece);
   }
-  return all.Hex();
+  threads.For(all.size(), [&](size_t i) {
+    Sha256 one;
+    one.Update(all[i]->bytes);
+    all[i]->hex = one.Hex();
+    ReleasePages(all[i]->bytes);
+  });
+  Sha256 hash;
+  for (size_t f = 0; f < files_.size(); ++f) {
+    hash.Update(fs::path(files_[f]->path()).filename().string() + "\n");
+    for (const Piece& piece : pieces[f]) hash.Update(piece.hex + "\n");
+  }
+  return hash.Hex();
 }
 
 }  // namespace lowbit

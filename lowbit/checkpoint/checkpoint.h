@@ -8,6 +8,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "lowbit/base/mapped_file.h"
+#include "lowbit/base/threads.h"
 #include "lowbit/checkpoint/safetensors.h"
 
 namespace lowbit {
@@ -37,9 +39,14 @@ class Checkpoint {
   std::vector<std::string> FilePaths() const;  // shards in use, sorted
   uint64_t TensorBytes() const;                // data of all tensors
 
-  // SHA-256 over (shard name, SHA-256 of the shard) in sorted order: the identity of the weights.
-  // Reads every byte of every shard.
-  std::string WeightsHash() const;
+  // The identity of the weights: SHA-256 over the shards in sorted order, of each its name and the SHA-256 of
+  // every kHashPiece bytes of it. Pieces are hashed in parallel. Reads every byte of every shard.
+  std::string WeightsHash(const Threads& threads) const;
+  static constexpr size_t kHashPiece = size_t{16} << 20;
+
+  // That a tensor is needed soon, or not for now (mapped_file.h).
+  void Prefetch(std::string_view name) const { PrefetchPages(Get(name).bytes); }
+  void Release(std::string_view name) const { ReleasePages(Get(name).bytes); }
 
   // Names of tensors that a shard holds but the index does not list: they are not part of the model.
   const std::vector<std::string>& unlisted() const { return unlisted_; }
@@ -63,5 +70,6 @@ class Checkpoint {
 // Throws Error{kNumeric} naming the tensor, the first bad index and how many values are NaN or infinite.
 // `tensor` is floating, of any alignment. One pass at the speed of memory.
 void RequireFinite(const TensorView& tensor, std::string_view name, const std::string& path);
+bool IsFinite(const TensorView& tensor);
 
 }  // namespace lowbit

@@ -75,6 +75,11 @@ Shape IndexOf(size_t flat, const Shape& shape) {
 
 }  // namespace
 
+bool IsFinite(const TensorView& tensor) {
+  const Found found = SearchTensor(tensor);
+  return found.nan + found.infinite == 0;
+}
+
 void RequireFinite(const TensorView& tensor, std::string_view name, const std::string& path) {
   static_assert(std::endian::native == std::endian::little, "stored values are little-endian");
   const Found found = SearchTensor(tensor);

@@ -79,16 +79,16 @@ TEST_F(CheckpointTest, HashOfWeightsIsThatOfNamesAndContents) {
     const std::string name = fmt::format("model-{:05}-of-00006.safetensors", i);
     expected += name + "\n" + Sha256OfFile(kSharded + "/" + name) + "\n";
   }
-  EXPECT_EQ(Checkpoint(kSharded).WeightsHash(), Sha256Hex(expected));
+  EXPECT_EQ(Checkpoint(kSharded).WeightsHash(Threads(2)), Sha256Hex(expected));
 
   CopySharded();
-  EXPECT_EQ(Checkpoint(folder_.path()).WeightsHash(), Checkpoint(kSharded).WeightsHash())
+  EXPECT_EQ(Checkpoint(folder_.path()).WeightsHash(Threads(2)), Checkpoint(kSharded).WeightsHash(Threads(2)))
       << "the folder's name counts";
   const std::string shard = folder_.File("model-00006-of-00006.safetensors");
   std::string content = ReadFile(shard);
   content.back() = static_cast<char>(content.back() ^ 1);
   WriteFileAtomic(shard, content);
-  EXPECT_NE(Checkpoint(folder_.path()).WeightsHash(), Checkpoint(kSharded).WeightsHash())
+  EXPECT_NE(Checkpoint(folder_.path()).WeightsHash(Threads(2)), Checkpoint(kSharded).WeightsHash(Threads(2)))
       << "one bit of the last byte";
 }
 
@@ -126,7 +126,7 @@ TEST_F(CheckpointTest, LinksOfAHubCacheAreInsideTheFolder) {
     fs::copy_file(file.path(), blobs / Sha256Hex(name));
     fs::create_symlink("../../blobs/" + Sha256Hex(name), snapshot / name);
   }
-  EXPECT_EQ(Checkpoint(snapshot.string()).WeightsHash(), Checkpoint(kSharded).WeightsHash());
+  EXPECT_EQ(Checkpoint(snapshot.string()).WeightsHash(Threads(2)), Checkpoint(kSharded).WeightsHash(Threads(2)));
 }
 
 struct Poison {

@@ -169,7 +169,7 @@ TensorView SafetensorsFile::View(const TensorEntry& entry) const {
         .Hint("weights that another tool quantized cannot be used; take the original checkpoint");
   }
   return {*entry.type, entry.shape,
-          file_.bytes().subspan(header_.data_start + entry.begin, entry.end - entry.begin)};
+          file_.bytes().subspan(header_.data_start + entry.begin, entry.end - entry.begin), true};
 }
 
 }  // namespace lowbit

@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "lowbit/base/build_info.h"
+#include "lowbit/base/memory.h"
 #include "lowbit/base/test_folder.h"
 #include "lowbit/checkpoint/safetensors.h"
 

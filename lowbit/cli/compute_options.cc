@@ -3,6 +3,8 @@
 
 #include <fmt/ranges.h>
 
+#include "lowbit/base/human.h"
+
 namespace lowbit {
 
 void ComputeOptions::AddTo(CLI::App& command, const std::string& default_compute) {
@@ -18,6 +20,25 @@ void ComputeOptions::AddTo(CLI::App& command, const std::string& default_compute
       .add_option("-t,--threads", threads,
                   "threads (default: $OMP_NUM_THREADS, else all cores); never changes a result")
       ->check(CLI::Range(1, 1024));
+}
+
+void MemoryOptions::AddTo(CLI::App& command) {
+  command.add_option(
+      "--ram", ram,
+      "memory this process may take, e.g. 4GB, or 'min' for as little as can be (default: four "
+      "fifths of what is free); never changes a result");
+  command.add_option("--scratch", scratch,
+                     "folder for activations that do not fit (default: $TMPDIR, else /var/tmp)");
+}
+
+MemoryBudget MemoryOptions::Budget() const {
+  MemoryBudget budget{.scratch = scratch};
+  if (ram == "min") {
+    budget.least = true;
+  } else if (!ram.empty()) {
+    budget.bytes = ParseBytes(ram);
+  }
+  return budget;
 }
 
 }  // namespace lowbit

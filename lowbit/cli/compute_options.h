@@ -7,6 +7,7 @@
 #include <string>
 
 #include "lowbit/kernels/backend.h"
+#include "lowbit/model/forward_plan.h"
 
 namespace lowbit {
 
@@ -17,6 +18,14 @@ struct ComputeOptions {
 
   // `default_compute`: "auto" for a single eval, "f32" where numbers are kept.
   void AddTo(CLI::App& command, const std::string& default_compute);
+};
+
+// --ram and --scratch.
+struct MemoryOptions {
+  std::string ram, scratch;
+
+  void AddTo(CLI::App& command);
+  MemoryBudget Budget() const;  // Throws Error{kUsage} for what is no size
 };
 
 // Threads and the backend that uses them.

@@ -7,6 +7,7 @@
 #include "lowbit/base/human.h"
 #include "lowbit/base/json.h"
 #include "lowbit/base/log.h"
+#include "lowbit/base/memory.h"
 #include "lowbit/cli/commands.h"
 #include "lowbit/cli/compute_options.h"
 #include "lowbit/eval/task.h"
@@ -20,7 +21,21 @@ struct Options {
   TaskOptions task;
   bool json = false;
   ComputeOptions compute;
+  MemoryOptions memory;
 };
+
+// How the work is cut and how long it will take, before it begins. Throws Error{kResource} where memory is
+// too small.
+void PrintPlan(const Task& task, const ForwardJob& job, const LayerSource& source, const Backend& backend,
+               const MemoryBudget& budget) {
+  PlanForward(source, backend, job, budget);  // refuses before anything is spent
+  const double seconds = ProbeSeconds(source, backend, job);
+  const ForwardPlan plan = PlanForward(source, backend, job, budget);  // with all libraries in memory
+  LogInfo(fmt::format("plan {}: {} tokens through {} layers{}, about {}, reads {}; memory {}", task.Name(),
+                      job.rows, source.config().num_hidden_layers,
+                      plan.keeps_layers ? " that stay in memory" : "", HumanSeconds(seconds),
+                      HumanBytes(plan.bytes_read), plan.Text()));
+}
 
 Json ToJson(const TaskResult& result, double seconds) {
   Json metrics = Json::object();
@@ -47,16 +62,24 @@ void PrintTable(const TaskResult& result, double seconds) {
 }
 
 void RunEval(const Options& options) {
+  const MemoryBudget budget = options.memory.Budget();
   // Everything that can be refused is refused before the first forward pass.
   const std::unique_ptr<LayerSource> source = OpenModel(options.model);
   const Tokenizer tokenizer = Tokenizer::Load(BaseFolderOf(options.model));
   std::vector<std::unique_ptr<Task>> tasks;
   for (const std::string& name : options.tasks) tasks.push_back(MakeTask(name, options.task));
   const ComputeContext context(options.compute);
-  const Decoder decoder(*source, *context.backend);
-  const Scorer scorer(decoder, options.task.windows_per_batch);
+  const Decoder decoder(*source, *context.backend, budget);
+  const bool repeats = tasks.size() > 1;
+  const Scorer scorer(decoder, options.task.windows_per_batch, repeats);
   const std::string compute(Name(context.backend->compute()));
   LogDetail(fmt::format("{} on {}, {} threads", compute, context.backend->Isa(), context.threads.count()));
+
+  for (const std::unique_ptr<Task>& task : tasks) {
+    ForwardJob job = task->Job(tokenizer);
+    job.repeats = repeats;
+    PrintPlan(*task, job, *source, *context.backend, budget);
+  }
 
   Json results = Json::array();
   for (const std::unique_ptr<Task>& task : tasks) {
@@ -70,11 +93,16 @@ void RunEval(const Options& options) {
     }
   }
   if (options.json) {
-    const Json out = {
-        {"model", options.model},        {"backend", context.backend->Name()}, {"compute", compute},
-        {"isa", context.backend->Isa()}, {"threads", context.threads.count()}, {"results", results}};
+    const Json out = {{"model", options.model},
+                      {"backend", context.backend->Name()},
+                      {"compute", compute},
+                      {"isa", context.backend->Isa()},
+                      {"threads", context.threads.count()},
+                      {"peak_bytes", PeakMemoryBytes()},
+                      {"results", results}};
     fmt::print("{}\n", out.dump(2, ' ', false, Json::error_handler_t::replace));
   }
+  LogDetail(fmt::format("most memory held: {}", HumanBytes(PeakMemoryBytes())));
 }
 
 }  // namespace
@@ -100,10 +128,12 @@ void AddEvalCommand(CLI::App& app) {
                       "folder of data sets (default: $LOWBIT_DATA, then those that ship with lowbit)");
   command->add_flag("--json", options->json, "machine-readable output on stdout");
   options->compute.AddTo(*command, "auto");
+  options->memory.AddTo(*command);
   command->footer("Tasks:" + known +
                   "\nExamples:\n"
                   "  lowbit eval Qwen3-0.6B --tasks wikitext2\n"
-                  "  lowbit eval q4 --tasks wikitext2,text:notes.txt --window 512 --windows 40 --json");
+                  "  lowbit eval q4 --tasks wikitext2,text:notes.txt --window 512 --windows 40 --json\n"
+                  "  lowbit eval Qwen3-32B --tasks wikitext2 --ram 6GB");
   command->callback([options] { RunEval(*options); });
 }
 

@@ -15,6 +15,7 @@ struct Options {
   std::string model, ids, out;
   bool hidden = false;
   ComputeOptions compute;
+  MemoryOptions memory;
 };
 
 std::vector<TokenIds> ReadSequences(const std::string& path) {
@@ -40,7 +41,7 @@ void RunLogits(const Options& options) {
   const std::vector<TokenIds> sequences = ReadSequences(options.ids);
   const std::unique_ptr<LayerSource> source = OpenModel(options.model);
   const ComputeContext context(options.compute);
-  const Decoder decoder(*source, *context.backend);
+  const Decoder decoder(*source, *context.backend, options.memory.Budget());
   const ModelConfig& config = source->config();
 
   SafetensorsWriter writer(options.out);
@@ -64,9 +65,10 @@ void RunLogits(const Options& options) {
     writer.Write(std::as_bytes(std::span(m.data, m.rows * m.cols)));
   };
   for (const TokenIds& ids : sequences) {
-    const Matrix x = decoder.Forward(std::span(&ids, 1), [&](std::string_view, MatView<const float> rows) {
-      if (options.hidden) write(rows);
-    });
+    const Matrix x =
+        decoder.Forward(std::span(&ids, 1), [&](std::string_view name, size_t, MatView<const float> rows) {
+          if (options.hidden && !name.starts_with("router")) write(rows);
+        });
     constexpr size_t kRowsAtOnce = 64;
     Matrix logits(kRowsAtOnce, config.vocab_size);
     for (size_t t = 0; t < x.rows(); t += kRowsAtOnce) {
@@ -91,6 +93,7 @@ void AddLogitsCommand(CLI::App& app) {
   command->add_flag("--hidden", options->hidden,
                     "also the residual stream: 0.embed, 0.layer3, …, 0.final_norm");
   options->compute.AddTo(*command, "f32");
+  options->memory.AddTo(*command);
   command->footer(
       "Example:\n  lowbit logits --model Qwen3-0.6B --ids ids.json --out logits.safetensors --hidden");
   command->callback([options] { RunLogits(*options); });

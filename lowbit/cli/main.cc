@@ -9,6 +9,7 @@
 #include "lowbit/base/error.h"
 #include "lowbit/base/json.h"
 #include "lowbit/base/log.h"
+#include "lowbit/base/memory.h"
 #include "lowbit/base/progress.h"
 #include "lowbit/cli/commands.h"
 
@@ -108,5 +109,6 @@ int Run(int argc, char** argv) {
 }  // namespace lowbit
 
 int main(int argc, char** argv) {
+  lowbit::UseOneHeap();
   return lowbit::Run(argc, argv);
 }

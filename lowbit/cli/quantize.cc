@@ -7,8 +7,10 @@
 #include "lowbit/base/human.h"
 #include "lowbit/base/json.h"
 #include "lowbit/base/log.h"
+#include "lowbit/base/memory.h"
 #include "lowbit/base/progress.h"
 #include "lowbit/cli/commands.h"
+#include "lowbit/cli/compute_options.h"
 #include "lowbit/quant/layer_stream.h"
 #include "lowbit/quant/method.h"
 
@@ -17,6 +19,7 @@ namespace {
 
 struct Options {
   std::string model, recipe, out;
+  MemoryOptions memory;
   int threads = 0;
   bool json = false;
 };
@@ -36,6 +39,7 @@ Json ToJson(const Options& options, const QuantizeResult& result) {
           {"relative_error", info.relative_error},
           {"files", info.files.size()},
           {"kept_files", result.kept_files},
+          {"peak_bytes", PeakMemoryBytes()},
           {"seconds", info.seconds}};
 }
 
@@ -53,13 +57,15 @@ void Print(const Options& options, const QuantizeResult& result) {
     fmt::print("  kept         {} of {} files, from an earlier run with the same inputs\n", result.kept_files,
                info.files.size());
   }
+  LogDetail(fmt::format("most memory held: {}", HumanBytes(PeakMemoryBytes())));
   LogInfo(fmt::format("next: lowbit eval {} --tasks wikitext2", options.out));
 }
 
 void RunQuantize(const Options& options) {
   const Recipe recipe = ParseRecipe(options.recipe);
   if (options.json) Progress::SetEnabled(false);
-  const QuantizeResult result = QuantizeModel(options.model, recipe, options.out, Threads(options.threads));
+  const QuantizeResult result =
+      QuantizeModel(options.model, recipe, options.out, Threads(options.threads), options.memory.Budget());
   if (options.json) {
     fmt::print("{}\n", ToJson(options, result).dump(2, ' ', false, Json::error_handler_t::replace));
   } else {
@@ -98,6 +104,7 @@ void AddQuantizeCommand(CLI::App& app) {
       ->add_option("-t,--threads", options->threads,
                    "threads (default: $OMP_NUM_THREADS, else all cores); never changes a result")
       ->check(CLI::Range(1, 1024));
+  options->memory.AddTo(*command);
   command->add_flag("--json", options->json, "machine-readable output on stdout");
   command->footer(Footer());
   command->callback([options] { RunQuantize(*options); });

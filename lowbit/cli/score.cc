@@ -15,6 +15,7 @@ namespace {
 struct Options {
   std::string model, input = "-";
   ComputeOptions compute;
+  MemoryOptions memory;
 };
 
 const Json& Field(const Json& object, const char* key, const Place& place) {
@@ -59,7 +60,7 @@ void RunScore(const Options& options) {
     ForEachJsonLine(options.input, add);
   }
   const ComputeContext context(options.compute);
-  const Decoder decoder(*source, *context.backend);
+  const Decoder decoder(*source, *context.backend, options.memory.Budget());
   for (const auto& request : Scorer(decoder).LogLikelihoods(requests)) {
     Json results = Json::array();
     for (const ContinuationScore& score : request) results.push_back({score.log_likelihood, score.is_greedy});
@@ -76,6 +77,7 @@ void AddScoreCommand(CLI::App& app) {
   command->add_option("model", options->model, "checkpoint or artefact folder")->required();
   command->add_option("input", options->input, "JSON lines; - is stdin")->capture_default_str();
   options->compute.AddTo(*command, "f32");
+  options->memory.AddTo(*command);
   command->footer(
       "Reads  {\"context_ids\": […], \"continuations\": [[…], …], \"max_length\": n}   (max_length: the "
       "model's own when absent)\n"

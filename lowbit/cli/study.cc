@@ -22,9 +22,10 @@ struct Options {
   bool dry_run = false, json = false;
   int threads = 0;
   std::string backend = "cpu";
+  MemoryOptions memory;
 };
 
-void PrintPlan(const StudyPlan& plan, const std::string& folder) {
+void PrintPlan(const StudyPlan& plan, const std::string& folder, const Backend& backend) {
   LogInfo(fmt::format("study {}: {} models × {} recipes × {} tasks = {} cells, {} on {}", plan.study.name,
                       plan.models.size(), plan.study.recipes.size(), plan.tasks.size(), plan.cells.size(),
                       plan.study.compute, folder));
@@ -37,6 +38,14 @@ void PrintPlan(const StudyPlan& plan, const std::string& folder) {
   }
   LogInfo(fmt::format("  {} done, {} failed before, {} missing", plan.CountOf(CellState::kDone),
                       plan.CountOf(CellState::kFailed), plan.CountOf(CellState::kMissing)));
+  double seconds = 0;
+  for (const CellCosts& cost : EstimateCosts(plan, backend)) {
+    seconds += cost.seconds;
+    LogInfo(fmt::format("  plan  {} {}: {} cells, about {}, memory {}", plan.models[cost.model].model.name,
+                        plan.tasks[cost.task]->Name(), cost.cells, HumanSeconds(cost.seconds),
+                        HumanBytes(cost.peak_bytes)));
+  }
+  LogInfo(fmt::format("  about {} in all", HumanSeconds(seconds)));
   if (plan.rows_of_other_code > 0) {
     LogWarning(fmt::format("{} of the rows that are done were made by another version of lowbit",
                            plan.rows_of_other_code));
@@ -68,18 +77,18 @@ int RunStudy(const Options& options) {
   compute.threads = options.threads;
   const ComputeContext context(compute);
 
-  StudyPlan plan = MakePlan(study);
+  StudyPlan plan = MakePlan(study, context.threads, options.memory.Budget());
   if (options.dry_run) {
     if (std::filesystem::exists(database))
       MarkKnownCells(plan, ResultsDb::Open(database, ResultsDb::Mode::kRead));
-    PrintPlan(plan, folder);
+    PrintPlan(plan, folder, *context.backend);
     return 0;
   }
   MakeDirectory(folder);
   const LockFile lock(folder);
   ResultsDb results = ResultsDb::Open(database, ResultsDb::Mode::kWrite);
   MarkKnownCells(plan, results);
-  PrintPlan(plan, folder);
+  PrintPlan(plan, folder, *context.backend);
 
   const StudySummary summary = RunPlan(plan, folder, results, *context.backend,
                                        [&](const CellRow& row, size_t finished, size_t total) {
@@ -114,6 +123,7 @@ void AddStudyCommand(CLI::App& app, int& exit_code) {
   command
       ->add_option("-t,--threads", options->threads, "threads (default: all cores); never changes a result")
       ->check(CLI::Range(1, 1024));
+  options->memory.AddTo(*command);
   command->footer(
       "Run again, it does what is missing. Exit code 9: finished, but some cells failed (their rows say "
       "why).\n"

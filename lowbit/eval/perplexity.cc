@@ -22,18 +22,21 @@ double StdErrorOfMean(std::span<const double> values, double mean) {
 
 }  // namespace
 
-PerplexityResult PerplexityOf(const Scorer& scorer, std::span<const int32_t> ids, size_t window,
-                              size_t max_windows) {
+size_t WindowCount(size_t ids, size_t window, size_t max_windows) {
   if (window < 2)
     throw Error(ErrorKind::kUsage, fmt::format("a window of {} tokens, expected at least 2", window));
-  size_t count = ids.size() / window;
+  const size_t count = ids / window;
   if (count == 0) {
     throw Error(ErrorKind::kContent,
-                fmt::format("the text has {} tokens, fewer than one window of {}", ids.size(), window))
+                fmt::format("the text has {} tokens, fewer than one window of {}", ids, window))
         .Hint("take a longer text or a smaller --window");
   }
-  if (max_windows > 0) count = std::min(count, max_windows);
+  return max_windows > 0 ? std::min(count, max_windows) : count;
+}
 
+PerplexityResult PerplexityOf(const Scorer& scorer, std::span<const int32_t> ids, size_t window,
+                              size_t max_windows) {
+  const size_t count = WindowCount(ids.size(), window, max_windows);
   std::vector<ScoreRequest> requests;
   for (size_t w = 0; w < count; ++w) requests.push_back({ids.subspan(w * window, window), 1});
   PerplexityResult result;

@@ -19,8 +19,12 @@ struct PerplexityResult {
   size_t predicted_tokens = 0;
 };
 
-// Cuts `ids` into floor(n / window) windows, takes the first `max_windows` of them (0 = all).
+// How many windows of `window` tokens that is: floor(ids / window), at most `max_windows` unless that is 0.
 // Throws Error{kContent} when there is not one whole window, Error{kUsage} for a window below 2.
+size_t WindowCount(size_t ids, size_t window, size_t max_windows);
+
+// Cuts `ids` into floor(n / window) windows, takes the first `max_windows` of them (0 = all).
+// Throws what WindowCount throws.
 PerplexityResult PerplexityOf(const Scorer& scorer, std::span<const int32_t> ids, size_t window,
                               size_t max_windows);
 

@@ -32,28 +32,16 @@ TokenIds JoinAndCut(const ContinuationRequest& request, const TokenIds& continua
 
 }  // namespace
 
-size_t Scorer::BatchEnd(std::span<const ScoreRequest> requests, size_t begin) const {
-  if (requests_per_batch_ > 0) return std::min(requests.size(), begin + requests_per_batch_);
-  const size_t row_bytes = decoder_.source().config().hidden_size * sizeof(float);
-  size_t end = begin, bytes = 0;
-  do {
-    bytes += requests[end++].ids.size() * row_bytes;
-  } while (end < requests.size() && bytes + requests[end].ids.size() * row_bytes <= kBatchBytes);
-  return end;
-}
-
 std::vector<std::vector<TokenScore>> Scorer::ScoreTokens(std::span<const ScoreRequest> requests) const {
-  std::vector<size_t> ends;
-  for (size_t begin = 0; begin < requests.size(); begin = ends.back())
-    ends.push_back(BatchEnd(requests, begin));
-  Progress progress("scoring", ends.size() * decoder_.source().config().num_hidden_layers);
+  const size_t step = requests_per_batch_ > 0 ? requests_per_batch_ : std::max<size_t>(1, requests.size());
+  const size_t batches = (requests.size() + step - 1) / step;
+  Progress progress("scoring", batches * decoder_.source().config().num_hidden_layers);
 
   std::vector<std::vector<TokenScore>> scores;
-  for (const size_t end : ends) {
-    const size_t begin = scores.size();
-    for (auto& request : decoder_.Score(requests.subspan(begin, end - begin), [&](size_t layer) {
-           progress.Step(fmt::format("layer {}", layer));
-         })) {
+  for (size_t begin = 0; begin < requests.size(); begin += step) {
+    const auto on_layer = [&](size_t layer) { progress.Step(fmt::format("layer {}", layer)); };
+    for (auto& request : decoder_.Score(requests.subspan(begin, std::min(step, requests.size() - begin)),
+                                        on_layer, repeats_ || batches > 1)) {
       scores.push_back(std::move(request));
     }
   }

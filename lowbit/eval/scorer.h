@@ -10,10 +10,6 @@
 
 namespace lowbit {
 
-// Hidden states of this many bytes pass through the layers at once. More rows are cut into several passes,
-// each of which reads every layer again. Never changes a result.
-inline constexpr size_t kBatchBytes = size_t{1} << 30;
-
 // A context and what may follow it, as in lm-evaluation-harness: each continuation is scored on its own.
 struct ContinuationRequest {
   TokenIds context;                     // at least one token
@@ -28,9 +24,10 @@ struct ContinuationScore {
 
 class Scorer {
  public:
-  // `requests_per_batch` 0: as many as fit in kBatchBytes.
-  explicit Scorer(const Decoder& decoder, size_t requests_per_batch = 0)
-      : decoder_(decoder), requests_per_batch_(requests_per_batch) {}
+  // `requests_per_batch` 0: all at once, each layer read once, cut by the decoder's memory budget alone. Never
+  // changes a result. `repeats`: other calls on the same decoder follow.
+  explicit Scorer(const Decoder& decoder, size_t requests_per_batch = 0, bool repeats = false)
+      : decoder_(decoder), requests_per_batch_(requests_per_batch), repeats_(repeats) {}
 
   // Log-probability of every scored token of every request, in order. Throws Error{kNumeric} when one is
   // not finite: never a mean over the rest.
@@ -44,9 +41,9 @@ class Scorer {
   const Decoder& decoder() const { return decoder_; }
 
  private:
-  size_t BatchEnd(std::span<const ScoreRequest> requests, size_t begin) const;
   const Decoder& decoder_;
   size_t requests_per_batch_;
+  bool repeats_;
 };
 
 }  // namespace lowbit

@@ -37,7 +37,7 @@ struct TaskResult {
 struct TaskOptions {
   size_t window = 0;             // tokens per window
   size_t windows = 0;            // at most this many windows; 0 = all
-  size_t windows_per_batch = 0;  // 0 = as many as fit in kBatchBytes; never changes a result
+  size_t windows_per_batch = 0;  // 0 = all at once; never changes a result
   std::string data_folder;       // where to look for data sets first
 };
 
@@ -49,6 +49,8 @@ class Task {
   virtual std::string DataHash() const = 0;
   virtual std::string Settings()
       const = 0;  // canonical text of what changes the result: part of a cell's key
+  // What Run will ask of the model. Throws Error{kContent} when the text is too short.
+  virtual ForwardJob Job(const Tokenizer& tokenizer) const = 0;
   // Throws Error{kContent} when the text is too short, Error{kNumeric} when a score is not finite.
   virtual TaskResult Run(const Scorer& scorer, const Tokenizer& tokenizer) const = 0;
 };

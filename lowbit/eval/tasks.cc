@@ -32,8 +32,14 @@ class PerplexityTask : public Task {
     return fmt::format("perplexity v1 {} window={} windows={}", source_, window_, windows_);
   }
 
+  ForwardJob Job(const Tokenizer& tokenizer) const override {
+    const size_t sequences = WindowCount(Ids(tokenizer).size(), window_, windows_);
+    const size_t rows = window_ - 1;
+    return {.sequences = sequences, .rows = sequences * rows, .longest = rows, .scored = sequences * rows};
+  }
+
   TaskResult Run(const Scorer& scorer, const Tokenizer& tokenizer) const override {
-    const TokenIds ids = tokenizer.Encode(corpus_.text);
+    const TokenIds& ids = Ids(tokenizer);
     const ModelConfig& config = scorer.decoder().source().config();
     if (window_ > config.max_position_embeddings) {
       LogWarning(fmt::format("windows of {} tokens are longer than the model's max_position_embeddings {}",
@@ -55,9 +61,20 @@ class PerplexityTask : public Task {
   }
 
  private:
+  // Planning and running ask for the same tokenizer's ids, one after the other.
+  const TokenIds& Ids(const Tokenizer& tokenizer) const {
+    if (ids_of_ != tokenizer.Hash()) {
+      ids_ = tokenizer.Encode(corpus_.text);
+      ids_of_ = tokenizer.Hash();
+    }
+    return ids_;
+  }
+
   std::string name_, source_;
   Corpus corpus_;
   size_t window_, windows_;
+  mutable std::string ids_of_;
+  mutable TokenIds ids_;
 };
 
 std::string FindDataFile(const std::string& relative, const TaskOptions& options) {

@@ -30,6 +30,19 @@ class Prepared {
   virtual size_t in() const = 0;
 };
 
+// x ↦ x Wᵀ + bias; an empty bias adds nothing.
+struct Affine {
+  const Prepared& weight;
+  std::span<const float> bias = {};
+};
+
+// y[T, out] = x[T, in] Wᵀ + bias, or y += that.
+struct Product {
+  Affine affine;
+  MatView<float> y;
+  bool adds = false;
+};
+
 // Rows [begin, end) of a batch are one sequence; its first row has position `first_position`.
 struct SequenceRows {
   size_t begin = 0, end = 0;
@@ -62,11 +75,25 @@ class Backend {
   Compute compute() const { return compute_; }
   const Threads& threads() const { return threads_; }
 
-  virtual std::unique_ptr<Prepared> Prepare(const Weight& weight) const = 0;
+  // For products in `factors`; by default in the backend's own compute type.
+  virtual std::unique_ptr<Prepared> Prepare(const Weight& weight, Compute factors) const = 0;
+  std::unique_ptr<Prepared> Prepare(const Weight& weight) const { return Prepare(weight, compute_); }
 
-  // y[T, out] = x[T, in] Wᵀ, and + bias[out] unless it is empty.
-  virtual void Gemm(MatView<const float> x, const Prepared& weight, std::span<const float> bias,
-                    MatView<float> y) const = 0;
+  // Bytes that a prepared weight takes.
+  virtual uint64_t PreparedBytes(size_t out, size_t in) const = 0;
+
+  // The products of one input, x[T, in], with weights prepared for one compute type. Bit for bit what they
+  // are one by one.
+  virtual void Multiply(MatView<const float> x, std::span<const Product> products) const = 0;
+  void Gemm(MatView<const float> x, const Prepared& weight, std::span<const float> bias,
+            MatView<float> y) const {
+    const Product product{{weight, bias}, y};
+    Multiply(x, {&product, 1});
+  }
+
+  // y[T, out] = silu(x · gate) ⊙ (x · up), bit for bit Multiply and then SwiGLU.
+  virtual void GatedMultiply(MatView<const float> x, const Affine& gate, const Affine& up,
+                             MatView<float> y) const = 0;
 
   // y[t] = x[t] / sqrt(mean(x[t]²) + eps) ⊙ weight. x and y may be the same.
   virtual void RmsNorm(MatView<const float> x, std::span<const float> weight, float eps,
@@ -82,13 +109,15 @@ class Backend {
                          AttentionShape shape, std::span<const SequenceRows> sequences,
                          MatView<float> out) const = 0;
 
-  // gate = silu(gate) ⊙ up.
-  virtual void GatedActivation(MatView<float> gate, MatView<const float> up) const = 0;
-
   // x += y.
   virtual void Add(MatView<float> x, MatView<const float> y) const = 0;
 
+  // y[rows[i]] += weights[i] · x[i]. No row twice.
+  virtual void AddWeightedRows(MatView<const float> x, std::span<const uint32_t> rows,
+                               std::span<const float> weights, MatView<float> y) const = 0;
+
   // Scores targets[t] under softmax(x[t] Wᵀ), W [vocabulary, in], without ever holding T × vocabulary.
+  // A mapped head leaves this process's memory piece by piece, when it is done with.
   virtual std::vector<TokenScore> ScoreTargets(MatView<const float> x, const Weight& head,
                                                std::span<const int32_t> targets) const = 0;
 

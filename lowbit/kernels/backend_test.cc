@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <random>
 
@@ -98,6 +99,63 @@ TEST_P(GemmOf, AgreesWithRefOverAwkwardSizes) {
   }
 }
 
+TEST_P(GemmOf, GatedProductsAgreeWithRefAndWithTheirParts) {
+  const Backends b(GetParam());
+  for (const auto [rows, in, out] :
+       {std::array<size_t, 3>{1, 1, 1}, {3, 17, 513}, {65, 127, 1000}, {130, 64, 512}}) {
+    const Matrix x = Random(rows, in, 30), gate = Random(out, in, 31, 0.2f), up = Random(out, in, 32, 0.2f),
+                 bias = Random(2, out, 33);
+    Matrix got(rows, out), want(rows, out), gates(rows, out), ups(rows, out);
+    for (const bool with_bias : {false, true}) {
+      const auto bias_of = [&](size_t i) {
+        return with_bias ? bias.view().RowSpan(i) : std::span<const float>();
+      };
+      const auto run = [&](const Backend& backend, MatView<float> y) {
+        const auto g = backend.Prepare(DenseWeight(gate)), u = backend.Prepare(DenseWeight(up));
+        backend.GatedMultiply(x.view(), {*g, bias_of(0)}, {*u, bias_of(1)}, y);
+        return std::pair(backend.Prepare(DenseWeight(gate)), backend.Prepare(DenseWeight(up)));
+      };
+      const auto [g, u] = run(*b.cpu, got.view());
+      run(*b.ref, want.view());
+      ExpectNear(got.view(), want.view(), 2e-5f * static_cast<float>(in),
+                 fmt::format("gated {}x{}x{}", rows, in, out));
+
+      b.cpu->Multiply(x.view(), std::array{Product{{*g, bias_of(0)}, gates.view()},
+                                           Product{{*u, bias_of(1)}, ups.view()}});
+      for (size_t t = 0; t < rows; ++t) {
+        vector::SiluMultiply(gates.view().Row(t), ups.view().Row(t), gates.view().Row(t), out);
+      }
+      ExpectSameBits(got.view(), gates.view(), "fused");
+    }
+  }
+}
+
+TEST_P(GemmOf, ProductsOfOneInputEqualThemselvesAloneAndCanBeAdded) {
+  const Backends b(GetParam());
+  const size_t rows = 70, in = 90;
+  const Matrix x = Random(rows, in, 40), first = Random(600, in, 41), second = Random(33, in, 42),
+               bias = Random(1, 33, 43), before = Random(rows, 33, 44);
+  const auto f = b.cpu->Prepare(DenseWeight(first)), s = b.cpu->Prepare(DenseWeight(second));
+  Matrix a(rows, 600), alone_a(rows, 600), sum(rows, 33), alone_s(rows, 33);
+  std::copy_n(before.data(), rows * 33, sum.data());
+  b.cpu->Multiply(
+      x.view(), std::array{Product{{*f}, a.view()}, Product{{*s, bias.view().RowSpan(0)}, sum.view(), true}});
+  b.cpu->Gemm(x.view(), *f, {}, alone_a.view());
+  b.cpu->Gemm(x.view(), *s, bias.view().RowSpan(0), alone_s.view());
+  b.cpu->Add(alone_s.view(), before.view());
+  ExpectSameBits(a.view(), alone_a.view(), "first of two");
+  ExpectSameBits(sum.view(), alone_s.view(), "added");
+}
+
+TEST(Prepare, CanKeepF32WhereTheBackendComputesInBF16) {
+  const Backends bf16("bf16"), f32("f32");
+  const Matrix x = Random(9, 50, 45), w = Random(40, 50, 46);
+  Matrix got(9, 40), want(9, 40);
+  bf16.cpu->Gemm(x.view(), *bf16.cpu->Prepare(DenseWeight(w), Compute::kF32), {}, got.view());
+  f32.cpu->Gemm(x.view(), *f32.cpu->Prepare(DenseWeight(w)), {}, want.view());
+  ExpectSameBits(got.view(), want.view(), "f32 product");
+}
+
 TEST_P(GemmOf, ResultOfARowDoesNotDependOnItsNeighboursOrThreads) {
   const Backends one(GetParam(), 1), three(GetParam(), 3);
   const size_t in = 576, out = 700;
@@ -143,9 +201,11 @@ TEST(RowOperations, AgreeWithRefOnEveryTarget) {
 
       std::copy_n(x.data(), 3 * n, got.data());
       std::copy_n(x.data(), 3 * n, want.data());
-      b.cpu->GatedActivation(got.view(), y.view());
-      b.ref->GatedActivation(want.view(), y.view());
-      ExpectNear(got.view(), want.view(), 1e-5f, fmt::format("silu of {}", n));
+      const std::vector<uint32_t> rows = {2, 0};
+      const std::vector<float> weights = {0.3f, 1.7f};
+      b.cpu->AddWeightedRows(y.view().Rows(0, 2), rows, weights, got.view());
+      b.ref->AddWeightedRows(y.view().Rows(0, 2), rows, weights, want.view());
+      ExpectNear(got.view(), want.view(), 2e-6f, fmt::format("weighted sum of {}", n));
 
       std::copy_n(x.data(), 3 * n, got.data());
       std::copy_n(x.data(), 3 * n, want.data());

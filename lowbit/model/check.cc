@@ -129,9 +129,15 @@ class TensorCheck {
           name, fmt::format("not expected by config.json, {}", why),
           is_bias ? "" : "weights that another tool quantized cannot be used; take the original checkpoint");
     }
-    if (LayerOf(name).has_value() && owner.ends_with("norm")) {
+    if (!LayerOf(name).has_value()) return;
+    if (owner.ends_with("norm")) {
       Refuse(name,
              fmt::format("a norm that model_type '{}' of config.json does not have", config_.model_type));
+    }
+    const bool is_block =
+        owner.find(".mlp.") != std::string::npos || owner.find(".self_attn.") != std::string::npos;
+    if (is_block && name.ends_with(".weight")) {  // one expert more, an expert shared by all rows
+      Refuse(name, fmt::format("not expected by config.json for model_type '{}'", config_.model_type));
     }
   }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lowbit/model/config.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "lowbit/base/files.h"
@@ -20,6 +21,8 @@ constexpr size_t kMaxLayers = size_t{1} << 12;
 constexpr size_t kMaxHeads = size_t{1} << 12;
 constexpr size_t kMaxHeadDim = size_t{1} << 12;
 constexpr size_t kMaxPositions = size_t{1} << 30;
+// Bounds what a layout takes in memory; Qwen3-235B-A22B has 94 × 128.
+constexpr size_t kMaxExpertsOfAllLayers = size_t{1} << 15;
 
 constexpr JsonLimits kLimits = {.max_bytes = size_t{1} << 20, .max_depth = 32};
 
@@ -36,9 +39,8 @@ const Family& ParseFamily(const Fields& config) {
   if (!type.has_value()) config.RefuseMissing("model_type", SupportedFamilies());
   const Family* family = FindFamily(*type);
   if (family == nullptr) {
-    const bool is_planned = *type == "qwen3_moe";
-    config.Refuse("model_type", fmt::format("'{}' is not supported{}, expected {}", Printable(*type, 60),
-                                            is_planned ? " yet" : "", SupportedFamilies()));
+    config.Refuse("model_type", fmt::format("'{}' is not supported, expected {}", Printable(*type, 60),
+                                            SupportedFamilies()));
   }
   const Json* architectures = config.Find("architectures");
   if (architectures == nullptr) return *family;
@@ -83,6 +85,44 @@ void ParseSizes(const Fields& config, const Family& family, ModelConfig& out) {
                   fmt::format("{}, expected an even number up to {}, as the rotary embedding works on pairs",
                               out.head_dim, kMaxHeadDim));
   }
+}
+
+// num_experts, or num_local_experts in newer files.
+size_t ParseExpertCount(const Fields& config, size_t layers) {
+  const size_t max = kMaxExpertsOfAllLayers / layers;
+  const std::optional<size_t> old_name = config.OptionalSize("num_experts", max),
+                              new_name = config.OptionalSize("num_local_experts", max);
+  if (!old_name && !new_name)
+    config.RefuseMissing("num_experts", fmt::format("an integer from 1 to {}", max));
+  if (old_name && new_name && *old_name != *new_name) {
+    config.Refuse("num_local_experts",
+                  fmt::format("{} disagrees with num_experts, which is {}", *new_name, *old_name));
+  }
+  return old_name ? *old_name : *new_name;
+}
+
+void ParseDenseLayers(const Fields& config, ModelConfig& out) {
+  const Json* layers = config.Find("mlp_only_layers");
+  if (layers == nullptr) return;
+  if (!layers->is_array()) config.RefuseValue("mlp_only_layers", *layers, "a list of layers");
+  for (const Json& layer : *layers) {
+    if (!layer.is_number_unsigned() || layer.get<uint64_t>() >= out.num_hidden_layers) {
+      config.RefuseValue("mlp_only_layers", layer,
+                         fmt::format("layers below num_hidden_layers, which is {}", out.num_hidden_layers));
+    }
+    out.mlp_only_layers.push_back(layer.get<size_t>());
+  }
+  std::ranges::sort(out.mlp_only_layers);
+}
+
+void ParseExperts(const Fields& config, ModelConfig& out) {
+  out.num_experts = ParseExpertCount(config, out.num_hidden_layers);
+  out.num_experts_per_tok = config.Size("num_experts_per_tok", out.num_experts);
+  out.moe_intermediate_size = config.Size("moe_intermediate_size", kMaxIntermediate);
+  out.norm_topk_prob =
+      config.Flag("norm_topk_prob");  // transformers' default is not what published files say
+  out.decoder_sparse_step = config.OptionalSize("decoder_sparse_step", kMaxLayers).value_or(1);
+  ParseDenseLayers(config, out);
 }
 
 // lowbit knows full causal attention only.
@@ -148,11 +188,12 @@ ModelConfig ParseConfig(std::string_view text, const std::string& path) {
   }
   const Fields config(json, Place(path));
   const Family& family = ParseFamily(config);
-  CheckOtherKeys(config);
+  CheckOtherKeys(config, family.has_experts);
 
   ModelConfig out;
   out.model_type = family.model_type;
   ParseSizes(config, family, out);
+  if (family.has_experts) ParseExperts(config, out);
   ParseFlags(config, family, out);
   RefuseSlidingWindow(config, out.num_hidden_layers);
   // Smaller values vanish in f32 next to a mean of squares; larger ones are no guard but another model.
@@ -162,6 +203,11 @@ ModelConfig ParseConfig(std::string_view text, const std::string& path) {
   out.rope_scaling = rope.scaling;
   ParseTokenIds(config, out);
   return out;
+}
+
+bool ModelConfig::IsSparse(size_t layer) const {
+  return num_experts > 0 && (layer + 1) % decoder_sparse_step == 0 &&
+         !std::ranges::binary_search(mlp_only_layers, layer);
 }
 
 ModelConfig LoadConfig(const std::string& folder) {

@@ -21,7 +21,7 @@ struct RopeScaling {  // rope_type "llama3" (docs/models.md)
 
 // config.json of a causal decoder, checked. Names follow the file.
 struct ModelConfig {
-  std::string model_type;  // "qwen3", "llama": a row of kFamilies (layout.h)
+  std::string model_type;  // "qwen3", "qwen3_moe", "llama": a row of kFamilies (layout.h)
   size_t vocab_size = 0;   // rows of the embedding; may exceed the tokenizer's size
   size_t hidden_size = 0;
   size_t intermediate_size = 0;
@@ -36,12 +36,22 @@ struct ModelConfig {
   bool attention_bias = false;  // q, k, v and o
   bool mlp_bias = false;        // gate, up and down; LLaMA only
   bool tie_word_embeddings = false;
+
+  // Mixture of experts: gated MLPs of which each row takes a few. 0 experts in families without.
+  size_t num_experts = 0;  // written num_local_experts by transformers 5
+  size_t num_experts_per_tok = 0;
+  size_t moe_intermediate_size = 0;  // width of one expert
+  bool norm_topk_prob = false;       // the chosen experts' weights sum to 1
+  size_t decoder_sparse_step = 1;
+  std::vector<size_t> mlp_only_layers;  // sorted; these stay dense
+
   std::optional<int64_t> bos_token_id;
   std::vector<int64_t> eos_token_ids;
   std::string torch_dtype;  // a hint only; each tensor's own type decides. Empty when absent
 
   size_t QuerySize() const { return num_attention_heads * head_dim; }
   size_t KeyValueSize() const { return num_key_value_heads * head_dim; }
+  bool IsSparse(size_t layer) const;  // has experts
 };
 
 // Reads and checks FOLDER/config.json, in the style of transformers 4 (rope_theta, rope_scaling,

@@ -69,7 +69,9 @@ constexpr std::array kUnsupported = {
     Unsupported{"pretraining_tp", Neutral::kOne, kStructure},
     Unsupported{"num_experts", Neutral::kZero, kExperts},
     Unsupported{"num_local_experts", Neutral::kZero, kExperts},
-    Unsupported{"n_routed_experts", Neutral::kZero, kExperts},
+    Unsupported{"n_routed_experts", Neutral::kZero, kStructure},
+    Unsupported{"n_shared_experts", Neutral::kZero, kStructure},
+    Unsupported{"shared_expert_intermediate_size", Neutral::kZero, kStructure},
     Unsupported{"is_encoder_decoder", Neutral::kFalse, kStructure},
     Unsupported{"add_cross_attention", Neutral::kFalse, kStructure},
     Unsupported{"text_config", Neutral::kNone, kStructure},
@@ -129,12 +131,13 @@ bool NamesRepository(std::string_view key, const Json& value) {
 
 }  // namespace
 
-void CheckOtherKeys(const Fields& config) {
+void CheckOtherKeys(const Fields& config, bool has_experts) {
   std::vector<std::string> unknown;
   for (const auto& [key, value] : config.object().items()) {
     if (NamesRepository(key, value)) config.Refuse(key, fmt::format("{}: {}", JsonPreview(value), kCode));
     const auto* row = std::ranges::find(kUnsupported, key, &Unsupported::key);
     if (row != kUnsupported.end()) {
+      if (row->why == kExperts && has_experts) continue;
       if (!IsNeutral(value, row->neutral))
         config.Refuse(key, fmt::format("{}: {}", JsonPreview(value), row->why));
     } else if (!std::ranges::binary_search(kKnown, std::string_view(key)) && !value.is_null()) {

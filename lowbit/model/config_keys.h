@@ -10,6 +10,7 @@ namespace lowbit {
 // lowbit does not support: quantized weights, other attention patterns, extra scales. A key of that kind with
 // the value that changes nothing (a factor of 1, false, null) is accepted. Keys that lowbit knows nothing
 // about are reported by one warning.
-void CheckOtherKeys(const Fields& config);
+// `has_experts`: the family is a mixture of experts, whose keys config.cc reads.
+void CheckOtherKeys(const Fields& config, bool has_experts);
 
 }  // namespace lowbit

@@ -4,23 +4,14 @@
 #include <algorithm>
 #include <cmath>
 
-#include "lowbit/model/layer_forward.h"
+#include "lowbit/base/memory.h"
+#include "lowbit/model/activations.h"
 #include "lowbit/model/rope.h"
 
 namespace lowbit {
 namespace {
 
-using IdSpans = std::span<const std::span<const int32_t>>;
-
-std::vector<SequenceRows> PlaceSequences(IdSpans sequences) {
-  std::vector<SequenceRows> rows;
-  size_t begin = 0;
-  for (const std::span<const int32_t> ids : sequences) {
-    if (!ids.empty()) rows.push_back({begin, begin + ids.size(), 0});
-    begin += ids.size();
-  }
-  return rows;
-}
+using Ids = std::span<const int32_t>;
 
 void RequireInVocabulary(std::span<const int32_t> ids, size_t vocabulary) {
   for (const int32_t id : ids) {
@@ -31,7 +22,8 @@ void RequireInVocabulary(std::span<const int32_t> ids, size_t vocabulary) {
   }
 }
 
-void RequireFiniteRows(MatView<const float> x, std::span<const SequenceRows> sequences,
+// `first` sequence of the batch that `sequences` begin with.
+void RequireFiniteRows(MatView<const float> x, std::span<const SequenceRows> sequences, size_t first,
                        std::string_view where, const Threads& threads) {
   std::vector<uint8_t> bad(sequences.size(), 0);
   threads.For(sequences.size(), [&](size_t i) {
@@ -41,94 +33,191 @@ void RequireFiniteRows(MatView<const float> x, std::span<const SequenceRows> seq
       bad[i] |= static_cast<uint8_t>(sum != 0.0f || std::isnan(sum));
     }
   });
-  const auto first = std::find(bad.begin(), bad.end(), 1);
-  if (first == bad.end()) return;
+  const auto found = std::find(bad.begin(), bad.end(), 1);
+  if (found == bad.end()) return;
   throw Error(ErrorKind::kNumeric, Place().Item(std::string(where)),
               fmt::format("its output holds NaN or infinite values, first in sequence {} of the batch",
-                          first - bad.begin()));
+                          first + static_cast<size_t>(found - bad.begin())));
+}
+
+// Rows of the batch that are in memory together: whole sequences, in rows from 0.
+struct Piece {
+  size_t first_row = 0, rows = 0, first_sequence = 0;
+  std::vector<SequenceRows> sequences;
+};
+
+std::vector<Piece> CutIntoPieces(std::span<const Ids> sequences, size_t rows_in_memory) {
+  std::vector<Piece> pieces;
+  size_t row = 0;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const size_t count = sequences[i].size();
+    if (pieces.empty() || pieces.back().rows + count > rows_in_memory) {
+      pieces.emplace_back().first_row = row;
+      pieces.back().first_sequence = i;
+    }
+    Piece& piece = pieces.back();
+    if (count > 0) piece.sequences.push_back({piece.rows, piece.rows + count, 0});
+    piece.rows += count;
+    row += count;
+  }
+  return pieces;
 }
 
 }  // namespace
 
-Matrix Decoder::Embed(IdSpans sequences, size_t rows) const {
-  const Weight embedding = source_.Embedding();
-  Matrix x(rows, source_.config().hidden_size);
-  size_t t = 0;
-  for (const std::span<const int32_t> ids : sequences) {
-    RequireInVocabulary(ids, source_.config().vocab_size);
-    for (const int32_t id : ids) {
-      RowsToFloat(embedding, static_cast<size_t>(id), x.view().Rows(t++, 1));
+struct Decoder::Batch {
+  Batch(std::vector<Ids> inputs, size_t hidden, const ForwardPlan& plan, const std::string& scratch)
+      : ids(std::move(inputs)), pieces(CutIntoPieces(ids, plan.rows_in_memory)) {
+    size_t rows = 0, most = 0;
+    for (const Piece& piece : pieces) {
+      rows += piece.rows;
+      most = std::max(most, piece.rows);
     }
+    x = plan.scratch_file ? std::make_unique<Activations>(rows, hidden, scratch, most)
+                          : std::make_unique<Activations>(rows, hidden);
   }
-  return x;
+  std::vector<Ids> ids;
+  std::vector<Piece> pieces;
+  std::unique_ptr<Activations> x;
+};
+
+Decoder::~Decoder() = default;
+
+void Decoder::Embed(Batch& batch) const {
+  constexpr size_t kLookupsAtOnce = 256;  // a lookup touches up to 64 KiB of pages
+  const Weight embedding = source_.Embedding();
+  size_t sequence = 0, lookups = 0;
+  for (const Piece& piece : batch.pieces) {
+    const MatView<float> x = batch.x->Load(piece.first_row, piece.rows, true);
+    for (size_t t = 0; t < piece.rows; ++sequence) {
+      for (const int32_t id : batch.ids[sequence]) {
+        RowsToFloat(embedding, static_cast<size_t>(id), x.Rows(t++, 1));
+        if (++lookups % kLookupsAtOnce == 0) source_.ReleaseEmbeddingAndHead();
+      }
+    }
+    batch.x->Store();
+  }
+  source_.ReleaseEmbeddingAndHead();
 }
 
-Matrix Decoder::RunLayers(IdSpans sequences, const Observer& observer, const OnLayer& on_layer) const {
-  const std::vector<SequenceRows> placed = PlaceSequences(sequences);
-  size_t rows = 0, longest = 0;
-  for (const std::span<const int32_t> ids : sequences) {
-    rows += ids.size();
+const PreparedLayer& Decoder::LayerFor(size_t index, const ForwardPlan& plan,
+                                       std::unique_ptr<PreparedLayer>& own) const {
+  if (!plan.keeps_layers) kept_.clear();
+  if (index < kept_.size()) return *kept_[index];
+  own.reset();  // before the next one takes memory
+  auto made = std::make_unique<PreparedLayer>(source_, index, backend_);
+  if (!source_.layout().layers[index].experts) source_.Release(index);
+  if (index + 1 < config().num_hidden_layers) source_.Prefetch(index + 1);
+  if (!plan.keeps_layers) return *(own = std::move(made));
+  return *kept_.emplace_back(std::move(made));
+}
+
+void Decoder::RunLayers(Batch& batch, const ForwardPlan& plan, const Observer& observer,
+                        const OnLayer& on_layer) const {
+  size_t longest = 0;
+  for (const Ids ids : batch.ids) {
+    RequireInVocabulary(ids, config().vocab_size);
     longest = std::max(longest, ids.size());
   }
-  Matrix x = Embed(sequences, rows);
-  if (observer) observer("embed", x.view());
-  const RopeTable rope = MakeRopeTable(source_.config(), longest);
-  for (size_t layer = 0; layer < source_.config().num_hidden_layers; ++layer) {
-    if (!placed.empty()) {
-      const PreparedLayer prepared(source_.Layer(layer), backend_);
-      prepared.Run(source_.config(), rope, placed, x.view());
+  Embed(batch);
+  const auto observe = [&](const std::string& name) {
+    for (const Piece& piece : batch.pieces) {
+      if (observer) observer(name, piece.first_row, batch.x->Load(piece.first_row, piece.rows));
     }
-    RequireFiniteRows(x.view(), placed, fmt::format("layer {}", layer), backend_.threads());
-    if (observer) observer(fmt::format("layer{}", layer), x.view());
+  };
+  observe("embed");
+  const RopeTable rope = MakeRopeTable(config(), longest);
+  std::unique_ptr<PreparedLayer> own;
+  for (size_t layer = 0; layer < config().num_hidden_layers && longest > 0; ++layer) {
+    const PreparedLayer& prepared = LayerFor(layer, plan, own);
+    for (const Piece& piece : batch.pieces) {
+      const MatView<float> x = batch.x->Load(piece.first_row, piece.rows);
+      prepared.Run(rope, piece.sequences, plan.rows_per_group, x, [&](MatView<const float> logits) {
+        if (observer) observer(fmt::format("router{}", layer), piece.first_row, logits);
+      });
+      RequireFiniteRows(x, piece.sequences, piece.first_sequence, fmt::format("layer {}", layer),
+                        backend_.threads());
+      batch.x->Store();
+    }
+    if (source_.layout().layers[layer].experts) source_.Release(layer);
+    observe(fmt::format("layer{}", layer));
     if (on_layer) on_layer(layer);
   }
-  return x;
+  own.reset();
+  TrimMemory();
 }
 
 Matrix Decoder::Forward(std::span<const TokenIds> sequences, const Observer& observer) const {
-  const std::vector<std::span<const int32_t>> spans(sequences.begin(), sequences.end());
-  Matrix x = RunLayers(spans, observer, {});
-  backend_.RmsNorm(x.view(), source_.FinalNorm(), static_cast<float>(source_.config().rms_norm_eps),
-                   x.view());
-  if (observer) observer("final_norm", x.view());
-  return x;
+  ForwardJob job{.sequences = sequences.size()};
+  for (const TokenIds& ids : sequences) {
+    job.rows += ids.size();
+    job.longest = std::max(job.longest, ids.size());
+  }
+  const ForwardPlan plan = PlanForward(source_, backend_, job, budget_);
+  Batch batch({sequences.begin(), sequences.end()}, config().hidden_size, plan, budget_.ScratchFolder());
+  RunLayers(batch, plan, observer, {});
+  Matrix result(job.rows, config().hidden_size);
+  for (const Piece& piece : batch.pieces) {
+    const MatView<float> rows = result.view().Rows(piece.first_row, piece.rows);
+    backend_.RmsNorm(batch.x->Load(piece.first_row, piece.rows), source_.FinalNorm(),
+                     static_cast<float>(config().rms_norm_eps), rows);
+    if (observer) observer("final_norm", piece.first_row, rows);
+  }
+  return result;
+}
+
+ForwardJob Decoder::JobOf(std::span<const ScoreRequest> requests, bool repeats) {
+  ForwardJob job{.sequences = requests.size(), .repeats = repeats};
+  for (const ScoreRequest& r : requests) {
+    job.rows += r.ids.size() - 1;  // the last token is only a target
+    job.longest = std::max(job.longest, r.ids.size() - 1);
+    job.scored += r.ids.size() - r.first_scored;
+  }
+  return job;
 }
 
 std::vector<std::vector<TokenScore>> Decoder::Score(std::span<const ScoreRequest> requests,
-                                                    const OnLayer& on_layer) const {
-  std::vector<std::span<const int32_t>> inputs;
-  size_t scored = 0;
+                                                    const OnLayer& on_layer, bool repeats) const {
+  std::vector<Ids> inputs;
   for (const ScoreRequest& r : requests) {
     LOWBIT_ASSERT(r.first_scored >= 1 && r.first_scored < r.ids.size());
-    inputs.push_back(r.ids.first(r.ids.size() - 1));  // the last token is only a target
-    RequireInVocabulary(r.ids.last(1), source_.config().vocab_size);
-    scored += r.ids.size() - r.first_scored;
+    inputs.push_back(r.ids.first(r.ids.size() - 1));
+    RequireInVocabulary(r.ids.last(1), config().vocab_size);
   }
-  Matrix x = RunLayers(inputs, {}, on_layer);
+  const ForwardPlan plan = PlanForward(source_, backend_, JobOf(requests, repeats), budget_);
+  Batch batch(std::move(inputs), config().hidden_size, plan, budget_.ScratchFolder());
+  RunLayers(batch, plan, {}, on_layer);
 
-  // Row t predicts token t + 1. Only rows that predict a scored token go through the head.
-  Matrix rows(scored, source_.config().hidden_size);
+  // Row t predicts token t + 1. Only rows that predict a scored token go through the head, some at a time.
+  const std::vector<float> norm = source_.FinalNorm();
+  const Weight head = source_.Head();
+  std::vector<std::vector<TokenScore>> scores(requests.size());
+  Matrix rows(std::min(kRowsPerGroup, batch.x->rows()), config().hidden_size);
   std::vector<int32_t> targets;
-  targets.reserve(scored);
-  size_t begin = 0;
-  for (const ScoreRequest& r : requests) {
-    for (size_t i = r.first_scored; i < r.ids.size(); ++i) {
-      std::copy_n(x.view().Row(begin + i - 1), x.cols(), rows.view().Row(targets.size()));
-      targets.push_back(r.ids[i]);
+  std::vector<size_t> owners;
+  const auto flush = [&] {
+    const MatView<float> some = rows.view().Rows(0, targets.size());
+    backend_.RmsNorm(some, norm, static_cast<float>(config().rms_norm_eps), some);
+    const std::vector<TokenScore> scored = backend_.ScoreTargets(some, head, targets);
+    for (size_t i = 0; i < scored.size(); ++i) scores[owners[i]].push_back(scored[i]);
+    targets.clear();
+    owners.clear();
+  };
+  size_t request = 0;
+  for (const Piece& piece : batch.pieces) {
+    const MatView<float> x = batch.x->Load(piece.first_row, piece.rows);
+    for (const SequenceRows& sequence : piece.sequences) {
+      const ScoreRequest& r = requests[request];
+      for (size_t i = r.first_scored; i < r.ids.size(); ++i) {
+        std::copy_n(x.Row(sequence.begin + i - 1), x.cols, rows.view().Row(targets.size()));
+        targets.push_back(r.ids[i]);
+        owners.push_back(request);
+        if (targets.size() == rows.rows()) flush();
+      }
+      ++request;
     }
-    begin += r.ids.size() - 1;
   }
-  backend_.RmsNorm(rows.view(), source_.FinalNorm(), static_cast<float>(source_.config().rms_norm_eps),
-                   rows.view());
-  const std::vector<TokenScore> flat = backend_.ScoreTargets(rows.view(), source_.Head(), targets);
-
-  std::vector<std::vector<TokenScore>> scores;
-  auto next = flat.begin();
-  for (const ScoreRequest& r : requests) {
-    const auto count = static_cast<std::ptrdiff_t>(r.ids.size() - r.first_scored);
-    scores.emplace_back(next, next + count);
-    next += count;
-  }
+  if (!targets.empty()) flush();
   return scores;
 }
 

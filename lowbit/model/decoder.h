@@ -5,12 +5,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "lowbit/kernels/backend.h"
-#include "lowbit/model/layer_source.h"
+#include "lowbit/model/forward_plan.h"
+#include "lowbit/model/layer_forward.h"
 
 namespace lowbit {
 
@@ -24,35 +26,49 @@ struct ScoreRequest {
 
 class Decoder {
  public:
-  // Both must outlive the decoder.
-  Decoder(const LayerSource& source, const Backend& backend) : source_(source), backend_(backend) {}
+  // Both must outlive the decoder. Results do not depend on the budget. Not for several threads at once.
+  Decoder(const LayerSource& source, const Backend& backend, MemoryBudget budget = {})
+      : source_(source), backend_(backend), budget_(std::move(budget)) {}
+  ~Decoder();
 
-  // Sees the residual stream: "embed", "layer0", … and "final_norm", [all rows, hidden_size].
-  using Observer = std::function<void(std::string_view name, MatView<const float> rows)>;
+  // Sees the residual stream: "embed", "layer0", … and "final_norm", rows [first, first + rows.rows), and the
+  // router logits of mixtures, "router0".
+  using Observer = std::function<void(std::string_view name, size_t first, MatView<const float> rows)>;
   // Called after each layer, for progress.
   using OnLayer = std::function<void(size_t layer)>;
 
   // Hidden states after the final norm, rows of all sequences one after the other.
   // Throws Error{kContent} for an id outside the vocabulary, Error{kNumeric} naming the layer whose output
-  // is not finite.
+  // is not finite, Error{kResource} when the budget is too small.
   Matrix Forward(std::span<const TokenIds> sequences, const Observer& observer = {}) const;
 
   // Log-probabilities of the scored tokens of every request, in order. The result of a request does not
-  // depend on the others. Holds Σ rows × hidden_size f32; callers with more rows than memory ask in parts.
+  // depend on the others. `repeats`: more calls follow, so that prepared layers are worth keeping.
   std::vector<std::vector<TokenScore>> Score(std::span<const ScoreRequest> requests,
-                                             const OnLayer& on_layer = {}) const;
+                                             const OnLayer& on_layer = {}, bool repeats = false) const;
+
+  // What Score makes of requests: the rows that pass through the layers, and those through the head.
+  static ForwardJob JobOf(std::span<const ScoreRequest> requests, bool repeats = false);
 
   const LayerSource& source() const { return source_; }
   const Backend& backend() const { return backend_; }
+  const MemoryBudget& budget() const { return budget_; }
 
  private:
-  // Residual stream after the last layer.
-  Matrix RunLayers(std::span<const std::span<const int32_t>> sequences, const Observer& observer,
-                   const OnLayer& on_layer) const;
-  Matrix Embed(std::span<const std::span<const int32_t>> sequences, size_t rows) const;
+  struct Batch;
+  // Fills batch.x with the residual stream after the last layer.
+  void RunLayers(Batch& batch, const ForwardPlan& plan, const Observer& observer,
+                 const OnLayer& on_layer) const;
+  void Embed(Batch& batch) const;
+  const PreparedLayer& LayerFor(size_t index, const ForwardPlan& plan,
+                                std::unique_ptr<PreparedLayer>& own) const;
+
+  const ModelConfig& config() const { return source_.config(); }
 
   const LayerSource& source_;
   const Backend& backend_;
+  MemoryBudget budget_;
+  mutable std::vector<std::unique_ptr<PreparedLayer>> kept_;  // when a plan keeps layers
 };
 
 }  // namespace lowbit

@@ -2,92 +2,163 @@
 #include "lowbit/model/layer_forward.h"
 
 #include <algorithm>
+#include <array>
+
+#include "lowbit/kernels/route.h"
 
 namespace lowbit {
 
 // Activations of one group of sequences; the largest group decides their size.
 struct PreparedLayer::Scratch {
-  Scratch(const ModelConfig& c, size_t rows)
+  Scratch(const ModelConfig& c, size_t rows, bool has_mlp)
       : normed(rows, c.hidden_size),
         q(rows, c.QuerySize()),
         k(rows, c.KeyValueSize()),
         v(rows, c.KeyValueSize()),
         mixed(rows, c.QuerySize()),
-        gate(rows, c.intermediate_size),
-        up(rows, c.intermediate_size),
-        delta(rows, c.hidden_size) {}
-  Matrix normed, q, k, v, mixed, gate, up, delta;
+        inner(has_mlp ? std::min(rows, kRowsPerMlp) : 0, c.intermediate_size) {}
+  Matrix normed, q, k, v, mixed, inner;
 };
 
-PreparedLayer::PreparedLayer(const LayerWeights& weights, const Backend& backend)
-    : backend_(backend), norms_(weights.norms.begin(), weights.norms.end()) {
-  for (const auto& [name, weight] : weights.linears) {
-    const auto bias = weights.biases.find(name);
-    linears_.emplace(name, Linear{backend.Prepare(weight),
-                                  bias == weights.biases.end() ? std::vector<float>() : bias->second});
+PreparedLayer::PreparedLayer(const LayerSource& source, size_t index, const Backend& backend)
+    : config_(source.config()), layout_(source.layout().layers[index]), backend_(backend) {
+  LayerWeights weights = source.Layer(index);
+  const auto norm = [&](const char* name) {
+    const auto it = weights.norms.find(name);
+    return it == weights.norms.end() ? std::vector<float>() : std::move(it->second);
+  };
+  input_norm_ = norm("input_layernorm");
+  post_norm_ = norm("post_attention_layernorm");
+  q_norm_ = norm("self_attn.q_norm");  // empty in families without
+  k_norm_ = norm("self_attn.k_norm");
+  q_ = Take(weights, "self_attn.q_proj");
+  k_ = Take(weights, "self_attn.k_proj");
+  v_ = Take(weights, "self_attn.v_proj");
+  o_ = Take(weights, "self_attn.o_proj");
+  if (!layout_.experts) {
+    gate_ = Take(weights, "mlp.gate_proj");
+    up_ = Take(weights, "mlp.up_proj");
+    down_ = Take(weights, "mlp.down_proj");
+    return;
   }
+  // In f32 whatever the rest computes in: a rounded logit sends rows to other experts.
+  router_.weight = backend.Prepare(*weights.router, Compute::kF32);
+  experts_ = std::move(weights);
 }
 
-void PreparedLayer::Run(const ModelConfig& config, const RopeTable& rope,
-                        std::span<const SequenceRows> sequences, MatView<float> x) const {
+PreparedLayer::~PreparedLayer() = default;
+
+// The prepared linear; its weights leave `weights`, which frees packed ones.
+PreparedLinear PreparedLayer::Take(LayerWeights& weights, const std::string& name) const {
+  PreparedLinear linear;
+  const auto weight = weights.linears.find(name);
+  linear.weight = backend_.Prepare(weight->second);
+  weights.linears.erase(weight);
+  const auto bias = weights.biases.find(name);
+  if (bias != weights.biases.end()) linear.bias = std::move(bias->second);
+  return linear;
+}
+
+void PreparedLayer::Run(const RopeTable& rope, std::span<const SequenceRows> sequences, size_t rows_per_group,
+                        MatView<float> x, const OnRouter& on_router) const {
   // Groups of whole neighbouring sequences.
   std::vector<std::span<const SequenceRows>> groups;
   size_t first = 0, most_rows = 0;
   for (size_t i = 1; i <= sequences.size(); ++i) {
-    if (i < sequences.size() && sequences[i].end - sequences[first].begin <= kRowsPerGroup) continue;
+    if (i < sequences.size() && sequences[i].end - sequences[first].begin <= rows_per_group) continue;
     groups.push_back(sequences.subspan(first, i - first));
     most_rows = std::max(most_rows, sequences[i - 1].end - sequences[first].begin);
     first = i;
   }
-  Scratch scratch(config, most_rows);
-  for (const std::span<const SequenceRows> group : groups) RunGroup(config, rope, group, x, scratch);
+  if (groups.empty()) return;
+  const size_t begin = sequences.front().begin, end = sequences.back().end;
+  {
+    Scratch scratch(config_, most_rows, !layout_.experts);
+    for (const std::span<const SequenceRows> group : groups) {
+      const size_t group_begin = group.front().begin, rows = group.back().end - group_begin;
+      std::vector<SequenceRows> local(group.begin(), group.end());
+      for (SequenceRows& s : local) s = {s.begin - group_begin, s.end - group_begin, s.first_position};
+      Attend(rope, local, x.Rows(group_begin, rows), scratch);
+      if (!layout_.experts) RunMlp(x.Rows(group_begin, rows), scratch);
+    }
+  }
+  if (layout_.experts) RunExperts(x.Rows(begin, end - begin), on_router);
 }
 
-void PreparedLayer::RunGroup(const ModelConfig& config, const RopeTable& rope,
-                             std::span<const SequenceRows> sequences, MatView<float> x_all,
-                             Scratch& scratch) const {
-  const size_t begin = sequences.front().begin, rows = sequences.back().end - begin;
-  std::vector<SequenceRows> local(sequences.begin(), sequences.end());
-  for (SequenceRows& s : local) s = {s.begin - begin, s.end - begin, s.first_position};
-  const auto part = [&](Matrix& m) { return m.view().Rows(0, rows); };
-  const MatView<float> x = x_all.Rows(begin, rows), normed = part(scratch.normed), q = part(scratch.q),
-                       k = part(scratch.k), v = part(scratch.v), mixed = part(scratch.mixed),
-                       gate = part(scratch.gate), up = part(scratch.up), delta = part(scratch.delta);
-  const auto eps = static_cast<float>(config.rms_norm_eps);
-
-  backend_.RmsNorm(x, norms_.find("input_layernorm")->second, eps, normed);
-  Multiply("self_attn.q_proj", normed, q);
-  Multiply("self_attn.k_proj", normed, k);
-  Multiply("self_attn.v_proj", normed, v);
-  NormHeads("self_attn.q_norm", config, q);
-  NormHeads("self_attn.k_norm", config, k);
-  backend_.Rope(q, rope, local);
-  backend_.Rope(k, rope, local);
-  backend_.Attention(q, k, v, {config.num_attention_heads, config.num_key_value_heads, config.head_dim},
-                     local, mixed);
-  Multiply("self_attn.o_proj", mixed, delta);
-  backend_.Add(x, delta);
-
-  backend_.RmsNorm(x, norms_.find("post_attention_layernorm")->second, eps, normed);
-  Multiply("mlp.gate_proj", normed, gate);
-  Multiply("mlp.up_proj", normed, up);
-  backend_.GatedActivation(gate, up);
-  Multiply("mlp.down_proj", gate, delta);
-  backend_.Add(x, delta);
+void PreparedLayer::Attend(const RopeTable& rope, std::span<const SequenceRows> sequences, MatView<float> x,
+                           Scratch& scratch) const {
+  const auto part = [&](Matrix& m) { return m.view().Rows(0, x.rows); };
+  const MatView<float> normed = part(scratch.normed), q = part(scratch.q), k = part(scratch.k),
+                       v = part(scratch.v), mixed = part(scratch.mixed);
+  backend_.RmsNorm(x, input_norm_, static_cast<float>(config_.rms_norm_eps), normed);
+  backend_.Multiply(normed, std::array{Product{q_, q}, Product{k_, k}, Product{v_, v}});
+  NormHeads(q_norm_, q);
+  NormHeads(k_norm_, k);
+  backend_.Rope(q, rope, sequences);
+  backend_.Rope(k, rope, sequences);
+  backend_.Attention(q, k, v, {config_.num_attention_heads, config_.num_key_value_heads, config_.head_dim},
+                     sequences, mixed);
+  backend_.Multiply(mixed, std::array{Product{o_, x, true}});
 }
 
-void PreparedLayer::Multiply(std::string_view name, MatView<const float> x, MatView<float> y) const {
-  const Linear& linear = linears_.find(name)->second;
-  backend_.Gemm(x, *linear.weight, linear.bias, y);
+// One norm vector of head_dim values, shared by all heads; families without it have none.
+void PreparedLayer::NormHeads(const std::vector<float>& norm, MatView<float> x) const {
+  if (norm.empty()) return;
+  const MatView<float> per_head(x.data, x.rows * (x.cols / config_.head_dim), config_.head_dim);
+  backend_.RmsNorm(per_head, norm, static_cast<float>(config_.rms_norm_eps), per_head);
 }
 
-// One norm vector of head_dim values, shared by all heads; families without it have no such tensor.
-void PreparedLayer::NormHeads(std::string_view norm, const ModelConfig& config, MatView<float> x) const {
-  const auto weight = norms_.find(norm);
-  if (weight == norms_.end()) return;
-  const size_t heads = x.cols / config.head_dim;
-  const MatView<float> per_head(x.data, x.rows * heads, config.head_dim);
-  backend_.RmsNorm(per_head, weight->second, static_cast<float>(config.rms_norm_eps), per_head);
+void PreparedLayer::RunMlp(MatView<float> x, Scratch& scratch) const {
+  for (size_t first = 0; first < x.rows; first += kRowsPerMlp) {
+    const MatView<float> rows = x.Rows(first, std::min(kRowsPerMlp, x.rows - first));
+    const MatView<float> normed = scratch.normed.view().Rows(0, rows.rows),
+                         inner = scratch.inner.view().Rows(0, rows.rows);
+    backend_.RmsNorm(rows, post_norm_, static_cast<float>(config_.rms_norm_eps), normed);
+    backend_.GatedMultiply(normed, gate_, up_, inner);
+    backend_.Multiply(inner, std::array{Product{down_, rows, true}});
+  }
+}
+
+// All rows at once: an expert is prepared once for all that go to it. Its output is added to a row in order
+// of experts, so that a row's sum does not depend on what else is in the batch.
+void PreparedLayer::RunExperts(MatView<float> x, const OnRouter& on_router) const {
+  Matrix normed(x.rows, config_.hidden_size);
+  backend_.RmsNorm(x, post_norm_, static_cast<float>(config_.rms_norm_eps), normed.view());
+  std::vector<ExpertRows> routes;
+  {
+    Matrix logits(x.rows, layout_.experts->count);
+    backend_.Multiply(normed.view(), std::array{Product{router_, logits.view()}});
+    if (on_router) on_router(logits.view());
+    routes = RouteRows(logits.view(), layout_.experts->active, layout_.experts->normalize);
+  }
+  for (size_t e = 0; e < routes.size(); ++e) {
+    if (!routes[e].rows.empty()) RunExpert(e, normed.view(), routes[e].rows, routes[e].weights, x);
+  }
+}
+
+void PreparedLayer::RunExpert(size_t expert, MatView<const float> normed, std::span<const uint32_t> rows,
+                              std::span<const float> weights, MatView<float> x) const {
+  const auto prepare = [&](std::string_view which) {
+    const std::string name = ExpertsLayout::LinearName(expert, which);
+    const Weight& weight = experts_.linears.find(name)->second;
+    PreparedLinear linear{backend_.Prepare(weight), {}};
+    ReleaseRows(weight, 0, Rows(weight));
+    return linear;
+  };
+  const PreparedLinear gate = prepare("gate_proj"), up = prepare("up_proj"), down = prepare("down_proj");
+  const size_t most = std::min(rows.size(), kRowsPerMlp);
+  Matrix in(most, config_.hidden_size), inner(most, config_.moe_intermediate_size),
+      out(most, config_.hidden_size);
+  for (size_t first = 0; first < rows.size(); first += most) {
+    const std::span<const uint32_t> some = rows.subspan(first, std::min(most, rows.size() - first));
+    const auto part = [&](Matrix& m) { return m.view().Rows(0, some.size()); };
+    for (size_t i = 0; i < some.size(); ++i) {
+      std::ranges::copy(normed.RowSpan(some[i]), in.view().Row(i));
+    }
+    backend_.GatedMultiply(part(in), gate, up, part(inner));
+    backend_.Multiply(part(inner), std::array{Product{down, part(out)}});
+    backend_.AddWeightedRows(part(out), some, weights.subspan(first, some.size()), x);
+  }
 }
 
 }  // namespace lowbit

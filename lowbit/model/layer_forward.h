@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// One decoder layer: norm, attention, residual, norm, gated MLP, residual. Source: docs/models.md.
+// One decoder layer: norm, attention, residual, norm, gated MLP or mixture of them, residual.
+// Source: docs/models.md.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -12,32 +14,53 @@
 
 namespace lowbit {
 
-// A layer's weights in the layout its backend multiplies. Made once per job, dropped before the next layer.
-class PreparedLayer {
- public:
-  PreparedLayer(const LayerWeights& weights, const Backend& backend);
+// Rows that pass through attention together, at most, unless one sequence has more. Scratch memory grows
+// with it; results do not depend on it.
+inline constexpr size_t kRowsPerGroup = 4096;
+// Rows that pass through a gated MLP together: its inner activations are the widest of a layer.
+inline constexpr size_t kRowsPerMlp = 1024;
 
-  // x[rows, hidden] = layer(x), for whole sequences. Rows outside `sequences` are not touched.
-  // Sequences are taken in groups of up to kRowsPerGroup rows, so that scratch memory is bounded.
-  void Run(const ModelConfig& config, const RopeTable& rope, std::span<const SequenceRows> sequences,
-           MatView<float> x) const;
+// A linear in the layout its backend multiplies.
+struct PreparedLinear {
+  std::unique_ptr<Prepared> weight;
+  std::vector<float> bias;
 
- private:
-  struct Linear {
-    std::unique_ptr<Prepared> weight;
-    std::vector<float> bias;
-  };
-  struct Scratch;
-  void RunGroup(const ModelConfig& config, const RopeTable& rope, std::span<const SequenceRows> sequences,
-                MatView<float> x, Scratch& scratch) const;
-  void Multiply(std::string_view linear, MatView<const float> x, MatView<float> y) const;
-  void NormHeads(std::string_view norm, const ModelConfig& config, MatView<float> x) const;
-
-  const Backend& backend_;
-  std::map<std::string, Linear, std::less<>> linears_;
-  std::map<std::string, std::vector<float>, std::less<>> norms_;
+  operator Affine() const { return {*weight, bias}; }
 };
 
-inline constexpr size_t kRowsPerGroup = 4096;
+// What a layer does to rows; made once per layer and job, by one thread.
+class PreparedLayer {
+ public:
+  // Copies the weights into the backend's layout, except those of experts: they are prepared one expert at a
+  // time while rows pass, so `source` must outlive this, and its mapped pages are read again by Run.
+  PreparedLayer(const LayerSource& source, size_t index, const Backend& backend);
+  ~PreparedLayer();
+
+  // x[rows, hidden] = layer(x), for whole sequences, which are taken in groups of up to `rows_per_group`
+  // rows. Rows outside `sequences` are not touched. `on_router` sees a mixture's router logits [rows, experts].
+  using OnRouter = std::function<void(MatView<const float> logits)>;
+  void Run(const RopeTable& rope, std::span<const SequenceRows> sequences, size_t rows_per_group,
+           MatView<float> x, const OnRouter& on_router = {}) const;
+
+ private:
+  struct Scratch;
+  void Attend(const RopeTable& rope, std::span<const SequenceRows> sequences, MatView<float> x,
+              Scratch& scratch) const;
+  void RunMlp(MatView<float> x, Scratch& scratch) const;
+  void RunExperts(MatView<float> x, const OnRouter& on_router) const;
+  void RunExpert(size_t expert, MatView<const float> normed, std::span<const uint32_t> rows,
+                 std::span<const float> weights, MatView<float> x) const;
+  PreparedLinear Take(LayerWeights& weights, const std::string& name) const;
+  void NormHeads(const std::vector<float>& norm, MatView<float> x) const;
+
+  const ModelConfig& config_;
+  const LayerLayout& layout_;
+  const Backend& backend_;
+  std::vector<float> input_norm_, post_norm_, q_norm_, k_norm_;
+  PreparedLinear q_, k_, v_, o_;
+  PreparedLinear gate_, up_, down_;  // of a dense layer
+  PreparedLinear router_;            // of a mixture
+  LayerWeights experts_;
+};
 
 }  // namespace lowbit

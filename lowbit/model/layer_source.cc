@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lowbit/model/layer_source.h"
 
+#include <algorithm>
+
 #include "lowbit/model/check.h"
 
 namespace lowbit {
@@ -10,25 +12,73 @@ CheckpointSource::CheckpointSource(const std::string& folder)
   CheckTensors(checkpoint_, config_);
 }
 
+// Large tensors are looked through in pieces, each of which leaves this process's memory again: an embedding
+// may be larger than all else that is needed.
 TensorView CheckpointSource::FiniteTensor(const std::string& name) const {
+  constexpr size_t kPiece = size_t{8} << 20;
   const TensorView tensor = checkpoint_.Get(name);
-  RequireFinite(tensor, name, checkpoint_.FileOf(name).path());
+  {
+    const std::lock_guard lock(mutex_);
+    if (finite_.contains(name)) return tensor;
+  }
+  for (size_t at = 0; at < tensor.bytes.size(); at += kPiece) {
+    TensorView piece = tensor;
+    piece.bytes = tensor.bytes.subspan(at, std::min(kPiece, tensor.bytes.size() - at));
+    piece.shape = {piece.bytes.size() / SizeOf(tensor.type)};
+    if (!IsFinite(piece)) RequireFinite(tensor, name, checkpoint_.FileOf(name).path());
+    if (tensor.bytes.size() > 8 * kPiece) ReleasePages(piece.bytes);
+  }
+  const std::lock_guard lock(mutex_);
+  finite_.insert(name);
   return tensor;
 }
 
 LayerWeights CheckpointSource::Layer(size_t index) const {
+  return LayerWithout(index, [](const std::string&) { return false; });
+}
+
+LayerWeights CheckpointSource::LayerWithout(size_t index, const IsReplaced& replaced) const {
   const LayerLayout& layer = layout_.layers[index];
   const std::string prefix = ModelLayout::LayerPrefix(index);
   LayerWeights weights;
   for (const NormSpec& norm : layer.norms) {
     weights.norms[norm.name] = ToFloatVector(FiniteTensor(prefix + norm.name + ".weight"));
   }
+  if (layer.experts) weights.router = FiniteTensor(prefix + layer.experts->router.name + ".weight");
   for (const LinearSpec& linear : layer.linears) {
-    weights.linears[linear.name] = FiniteTensor(prefix + linear.name + ".weight");
+    const std::string name = prefix + linear.name + ".weight";
+    if (!replaced(name)) weights.linears[linear.name] = FiniteTensor(name);
+    if (layer.experts) checkpoint_.Release(name);  // many, of which one is prepared at a time
     if (linear.bias)
       weights.biases[linear.name] = ToFloatVector(FiniteTensor(prefix + linear.name + ".bias"));
   }
   return weights;
+}
+
+// The matrices; norms and biases are too small to count.
+std::vector<std::string> CheckpointSource::TensorsOf(size_t layer) const {
+  const std::string prefix = ModelLayout::LayerPrefix(layer);
+  std::vector<std::string> names;
+  for (const LinearSpec& linear : layout_.layers[layer].linears)
+    names.push_back(prefix + linear.name + ".weight");
+  return names;
+}
+
+uint64_t CheckpointSource::StoredBytes(size_t index) const {
+  uint64_t bytes = 0;
+  for (const std::string& name : TensorsOf(index)) bytes += checkpoint_.Get(name).bytes.size();
+  return bytes;
+}
+
+void CheckpointSource::Prefetch(size_t index) const {
+  for (const std::string& name : TensorsOf(index)) checkpoint_.Prefetch(name);
+}
+void CheckpointSource::Release(size_t index) const {
+  for (const std::string& name : TensorsOf(index)) checkpoint_.Release(name);
+}
+void CheckpointSource::ReleaseEmbeddingAndHead() const {
+  checkpoint_.Release(layout_.embedding);
+  checkpoint_.Release(layout_.head);
 }
 
 Weight CheckpointSource::Embedding() const {
@@ -53,34 +103,41 @@ ArtefactSource::ArtefactSource(const std::string& folder)
 }
 
 LayerWeights ArtefactSource::Layer(size_t index) const {
-  LayerWeights weights = base_.Layer(index);
+  PackedTensors packed = artefact_.Layer(index);
+  LayerWeights weights =
+      base_.LayerWithout(index, [&](const std::string& tensor) { return packed.contains(tensor); });
   const std::string prefix = ModelLayout::LayerPrefix(index);
-  for (auto& [name, packed] : artefact_.Layer(index)) {
-    const Place place = Place(artefact_.folder() + "/" + LayerFileName(index)).Tensor(name);
-    std::string_view relative = name;
-    const bool ours = relative.starts_with(prefix) && relative.ends_with(".weight");
-    if (ours)
-      relative = relative.substr(prefix.size(),
-                                 relative.size() - prefix.size() - std::string_view(".weight").size());
-    const auto slot = ours ? weights.linears.find(relative) : weights.linears.end();
-    if (slot == weights.linears.end()) {
-      throw Error(ErrorKind::kContent, place,
-                  fmt::format("not a linear of layer {} of the base checkpoint", index));
+  for (const LinearSpec& linear : layout().layers[index].linears) {
+    const auto it = packed.find(prefix + linear.name + ".weight");
+    if (it == packed.end()) continue;
+    if (it->second.rows != linear.out || it->second.cols != linear.in) {
+      throw Error(ErrorKind::kContent,
+                  Place(artefact_.folder() + "/" + LayerFileName(index)).Tensor(Printable(it->first)),
+                  fmt::format("shape [{}, {}], the base checkpoint has [{}, {}]", it->second.rows,
+                              it->second.cols, linear.out, linear.in));
     }
-    if (packed.rows != Rows(slot->second) || packed.cols != Cols(slot->second)) {
-      throw Error(ErrorKind::kContent, place,
-                  fmt::format("shape [{}, {}], the base checkpoint has [{}, {}]", packed.rows, packed.cols,
-                              Rows(slot->second), Cols(slot->second)));
-    }
-    slot->second = std::make_shared<PackedTensor>(std::move(packed));
+    weights.linears[linear.name] = std::make_shared<PackedTensor>(std::move(it->second));
+    packed.erase(it);
   }
-  return weights;
+  if (packed.empty()) return weights;
+  throw Error(ErrorKind::kContent,
+              Place(artefact_.folder() + "/" + LayerFileName(index)).Tensor(Printable(packed.begin()->first)),
+              fmt::format("not a linear of layer {} of the base checkpoint", index));
 }
 
-Weight ArtefactSource::PackedOr(const std::string& name, const Weight& base) const {
+uint64_t ArtefactSource::StoredBytes(size_t index) const {
+  return artefact_.info().files.at(LayerFileName(index)).bytes;
+}
+
+// Scales are read into f32, codes as they are; the whole of a layer file is in memory while it is checked.
+uint64_t ArtefactSource::OwnedBytes(size_t index) const {
+  return 2 * StoredBytes(index);
+}
+
+std::shared_ptr<const PackedTensor> ArtefactSource::FindPacked(const std::string& name) const {
   const auto packed = head_.find(name);
-  if (packed == head_.end()) return base;
-  if (packed->second->rows != Rows(base) || packed->second->cols != Cols(base)) {
+  if (packed == head_.end()) return nullptr;
+  if (packed->second->rows != config().vocab_size || packed->second->cols != config().hidden_size) {
     throw Error(ErrorKind::kContent, Place(artefact_.folder()).Tensor(name),
                 "shape differs from the base checkpoint's");
   }
@@ -88,10 +145,12 @@ Weight ArtefactSource::PackedOr(const std::string& name, const Weight& base) con
 }
 
 Weight ArtefactSource::Embedding() const {
-  return PackedOr(layout().embedding, base_.Embedding());
+  const auto packed = FindPacked(layout().embedding);
+  return packed ? Weight(packed) : base_.Embedding();
 }
 Weight ArtefactSource::Head() const {
-  return PackedOr(layout().head, base_.Head());
+  const auto packed = FindPacked(layout().head);
+  return packed ? Weight(packed) : base_.Head();
 }
 
 std::unique_ptr<LayerSource> OpenModel(const std::string& folder) {

@@ -2,8 +2,12 @@
 // Where the decoder gets its weights from, one layer at a time. It never learns which method packed them.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,7 +21,8 @@ namespace lowbit {
 // Weights of one decoder layer by name relative to it ("self_attn.q_proj"). Dense weights are views that
 // stay valid as long as their source.
 struct LayerWeights {
-  std::map<std::string, Weight, std::less<>> linears;
+  std::map<std::string, Weight, std::less<>> linears;  // every expert's, too
+  std::optional<Weight> router;
   std::map<std::string, std::vector<float>, std::less<>> biases;  // only those that exist
   std::map<std::string, std::vector<float>, std::less<>> norms;
 };
@@ -33,6 +38,16 @@ class LayerSource {
   virtual Weight Embedding() const = 0;              // [vocab_size, hidden_size]
   virtual Weight Head() const = 0;                   // [vocab_size, hidden_size]; the embedding when tied
   virtual std::vector<float> FinalNorm() const = 0;  // [hidden_size]
+
+  // Bytes of a layer's weights as they are stored: what Layer() reads.
+  virtual uint64_t StoredBytes(size_t index) const = 0;
+  // Bytes that Layer()'s result owns rather than maps.
+  virtual uint64_t OwnedBytes(size_t index) const = 0;
+
+  // The layer is needed soon; not for now. Mapped pages only: nothing that this source owns.
+  virtual void Prefetch(size_t index) const = 0;
+  virtual void Release(size_t index) const = 0;
+  virtual void ReleaseEmbeddingAndHead() const = 0;
 };
 
 // A Hugging Face folder, checked against its config.json when it is opened.
@@ -45,13 +60,26 @@ class CheckpointSource : public LayerSource {
   Weight Embedding() const override;
   Weight Head() const override;
   std::vector<float> FinalNorm() const override;
+  uint64_t StoredBytes(size_t index) const override;
+  uint64_t OwnedBytes(size_t) const override { return 0; }
+  void Prefetch(size_t index) const override;
+  void Release(size_t index) const override;
+  void ReleaseEmbeddingAndHead() const override;
   const Checkpoint& checkpoint() const { return checkpoint_; }
+
+  // As Layer, without the linears that `replaced` names in full: they are not even read.
+  using IsReplaced = std::function<bool(const std::string& tensor)>;
+  LayerWeights LayerWithout(size_t index, const IsReplaced& replaced) const;
 
  private:
   TensorView FiniteTensor(const std::string& name) const;
+  std::vector<std::string> TensorsOf(size_t layer) const;
+
   ModelConfig config_;
   ModelLayout layout_;
   Checkpoint checkpoint_;
+  mutable std::mutex mutex_;
+  mutable std::set<std::string> finite_;  // tensors that were looked through, under mutex_
 };
 
 // An artefact of `lowbit quantize`: packed tensors over the base checkpoint.
@@ -64,10 +92,15 @@ class ArtefactSource : public LayerSource {
   Weight Embedding() const override;
   Weight Head() const override;
   std::vector<float> FinalNorm() const override { return base_.FinalNorm(); }
+  uint64_t StoredBytes(size_t index) const override;
+  uint64_t OwnedBytes(size_t index) const override;
+  void Prefetch(size_t) const override {}
+  void Release(size_t) const override {}
+  void ReleaseEmbeddingAndHead() const override { base_.ReleaseEmbeddingAndHead(); }
   const Artefact& artefact() const { return artefact_; }
 
  private:
-  Weight PackedOr(const std::string& name, const Weight& base) const;
+  std::shared_ptr<const PackedTensor> FindPacked(const std::string& name) const;  // nullptr: not packed
   Artefact artefact_;
   CheckpointSource base_;
   std::map<std::string, std::shared_ptr<const PackedTensor>> head_;

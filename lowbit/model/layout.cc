@@ -9,6 +9,7 @@ namespace lowbit {
 // One declaration and one row for each family: families/NAME.cc.
 LayerLayout LlamaLayer(const ModelConfig& config, size_t index);
 LayerLayout Qwen3Layer(const ModelConfig& config, size_t index);
+LayerLayout Qwen3MoeLayer(const ModelConfig& config, size_t index);
 
 namespace {
 
@@ -18,19 +19,34 @@ constexpr std::array kFamilies = {
            .description = "Qwen3, dense",
            .layer = &Qwen3Layer,
            .derives_head_sizes = false,
-           .has_mlp_bias = false},
+           .has_mlp_bias = false,
+           .has_experts = false},
+    Family{.model_type = "qwen3_moe",
+           .architecture = "Qwen3MoeForCausalLM",
+           .description = "Qwen3, mixture of experts",
+           .layer = &Qwen3MoeLayer,
+           .derives_head_sizes = false,
+           .has_mlp_bias = false,
+           .has_experts = true},
     Family{.model_type = "llama",
            .architecture = "LlamaForCausalLM",
            .description = "LLaMA 2 and 3, SmolLM2",
            .layer = &LlamaLayer,
            .derives_head_sizes = true,
-           .has_mlp_bias = true},
+           .has_mlp_bias = true,
+           .has_experts = false},
 };
 
 void AddExpected(std::vector<ExpectedTensor>& out, const std::string& prefix, const LayerLayout& layer) {
   for (const NormSpec& norm : layer.norms) {
     out.push_back(
         {prefix + norm.name + ".weight", {norm.size}, fmt::format("[{}] of config.json", norm.size_from)});
+  }
+  if (layer.experts) {
+    const LinearSpec& router = layer.experts->router;
+    out.push_back({prefix + router.name + ".weight",
+                   {router.out, router.in},
+                   fmt::format("[{}, {}] of config.json", router.out_from, router.in_from)});
   }
   for (const LinearSpec& linear : layer.linears) {
     out.push_back({prefix + linear.name + ".weight",
@@ -55,6 +71,10 @@ const LinearSpec& LayerLayout::Linear(std::string_view name) const {
 const NormSpec* LayerLayout::FindNorm(std::string_view name) const {
   const auto it = std::ranges::find(norms, name, &NormSpec::name);
   return it == norms.end() ? nullptr : &*it;
+}
+
+std::string ExpertsLayout::LinearName(size_t expert, std::string_view which) {
+  return fmt::format("mlp.experts.{}.{}", expert, which);
 }
 
 std::string ModelLayout::LayerPrefix(size_t layer) {

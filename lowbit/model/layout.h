@@ -3,6 +3,7 @@
 // A new family is a new table in families/ and one row of kFamilies. No algorithm asks which model it is.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,8 +17,8 @@ namespace lowbit {
 // A matrix of a layer, y = x Wᵀ (+ bias). Names are relative to the layer: "self_attn.q_proj".
 struct LinearSpec {
   std::string name;
-  size_t out = 0, in = 0;         // the stored shape is [out, in]
-  std::string out_from, in_from;  // where the sizes come from, for messages: "num_attention_heads × head_dim"
+  size_t out = 0, in = 0;              // the stored shape is [out, in]
+  std::string_view out_from, in_from;  // where the sizes come from: "num_attention_heads × head_dim"
   bool bias = false;
 };
 
@@ -25,21 +26,34 @@ struct LinearSpec {
 struct NormSpec {
   std::string name;
   size_t size = 0;
-  std::string size_from;
+  std::string_view size_from;
 };
 
 // Linears that read the same input (one tap, one statistic), and who produces it. A producer is a norm or
 // linear whose output channels can be rescaled to undo a scaling of the readers' columns; empty: nobody can.
 struct Stage {
-  std::string name;  // "attn_in", "attn_out", "mlp_in", "mlp_mid"
+  std::string name;  // "attn_in", "attn_out", "mlp_in", "mlp_mid"; of expert 5 "mlp_mid.5"
   std::string producer;
-  std::vector<std::string> readers;  // in the order of the layer's linears
+  std::vector<std::string> readers;        // in the order of the layer's linears
+  std::vector<std::string> fixed_readers;  // never quantized, but rescaled with the others: the router
+};
+
+// A mixture of gated MLPs in place of one: "mlp.experts.E.gate_proj", "up_proj" and "down_proj" are among
+// the layer's linears.
+struct ExpertsLayout {
+  LinearSpec router;  // [count, hidden_size]; never quantized
+  size_t count = 0;
+  size_t active = 0;       // experts that each row goes to
+  bool normalize = false;  // their weights sum to 1
+
+  static std::string LinearName(size_t expert, std::string_view which);
 };
 
 struct LayerLayout {
   std::vector<NormSpec> norms;
   std::vector<LinearSpec> linears;  // every linear that may be quantized
   std::vector<Stage> stages;        // in execution order
+  std::optional<ExpertsLayout> experts;
 
   const LinearSpec& Linear(std::string_view name) const;  // asserts that it exists
   const NormSpec* FindNorm(std::string_view name) const;  // nullptr when the family has none
@@ -64,6 +78,7 @@ struct Family {
   // hidden_size / num_attention_heads; otherwise they must be given, as no default fits all published files.
   bool derives_head_sizes;
   bool has_mlp_bias;
+  bool has_experts;
 };
 
 std::span<const Family> Families();

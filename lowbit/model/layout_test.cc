@@ -26,6 +26,9 @@ ModelConfig Small(std::string_view model_type) {
   c.num_hidden_layers = 3;
   c.num_attention_heads = 6;
   c.num_key_value_heads = 2;
+  c.num_experts = model_type == "qwen3_moe" ? 3 : 0;
+  c.num_experts_per_tok = 2;
+  c.moe_intermediate_size = 12;
   c.head_dim = 8;  // 6 * 8 is not 24: sizes must come from head_dim
   return c;
 }
@@ -110,6 +113,31 @@ TEST(Layout, AttentionBiasIsOnAllFourProjectionsAndMlpBiasOnAllThree) {
   EXPECT_EQ(biased(config), "1111111");
 }
 
+TEST(Layout, ExpertsReadWhatTheRouterReadsAndTheRouterIsNoLinear) {
+  ModelConfig config = Small("qwen3_moe");
+  const LayerLayout layer = FindFamily("qwen3_moe")->layer(config, 0);
+  ASSERT_TRUE(layer.experts.has_value());
+  EXPECT_EQ(layer.experts->router.name, "mlp.gate");
+  EXPECT_EQ(layer.linears.size(), 4u + 3 * 3);
+  const auto in = std::ranges::find(layer.stages, "mlp_in", &Stage::name);
+  EXPECT_THAT(in->fixed_readers, ElementsAre("mlp.gate"));
+  EXPECT_EQ(in->readers.size(), 6u);
+  EXPECT_EQ(layer.stages.back().name, "mlp_mid.2");
+  EXPECT_EQ(layer.stages.back().producer, "mlp.experts.2.up_proj");
+  EXPECT_THAT(layer.stages.back().readers, ElementsAre("mlp.experts.2.down_proj"));
+}
+
+TEST(Layout, SomeLayersOfAMixtureStayDense) {
+  ModelConfig config = Small("qwen3_moe");
+  config.num_hidden_layers = 6;
+  config.decoder_sparse_step = 2;
+  config.mlp_only_layers = {3};
+  std::string sparse;
+  for (const LayerLayout& layer : LayoutOf(config).layers) sparse += layer.experts ? "1" : "0";
+  EXPECT_EQ(sparse, "010001");
+  EXPECT_EQ(FindFamily("qwen3_moe")->layer(config, 3).Linear("mlp.up_proj").out, 40u);
+}
+
 TEST(Layout, TiedHeadIsTheEmbedding) {
   ModelConfig config = Small("qwen3");
   config.tie_word_embeddings = true;
@@ -120,7 +148,7 @@ TEST(Layout, TiedHeadIsTheEmbedding) {
 }
 
 TEST(ExpectedTensors, AreExactlyThoseOfTheTinyModels) {
-  for (const std::string name : {"tiny-qwen3", "tiny-llama3", "tiny-qwen3-bf16-sharded"}) {
+  for (const std::string name : {"tiny-qwen3", "tiny-llama3", "tiny-qwen3-bf16-sharded", "tiny-qwen3-moe"}) {
     SCOPED_TRACE(name);
     const Checkpoint checkpoint(kModels + name);
     std::vector<std::string> expected;

@@ -20,6 +20,7 @@ ModelSizes SizesOf(const ModelConfig& config) {
       if (linear.bias) sizes.others += linear.out;
     }
     for (const NormSpec& norm : layer.norms) sizes.others += norm.size;
+    if (layer.experts) sizes.others += uint64_t{layer.experts->router.out} * layer.experts->router.in;
     sizes.linears += linears;
     sizes.largest_layer = std::max(sizes.largest_layer, linears);
   }
@@ -27,8 +28,19 @@ ModelSizes SizesOf(const ModelConfig& config) {
 }
 
 double FlopPerToken(const ModelConfig& config) {
-  const ModelSizes sizes = SizesOf(config);
-  return 2.0 * static_cast<double>(sizes.linears + sizes.embedding);  // the head has the embedding's size
+  uint64_t touched = uint64_t{config.vocab_size} * config.hidden_size;  // the head
+  for (const LayerLayout& layer : LayoutOf(config).layers) {
+    uint64_t all = 0, of_experts = 0;
+    for (const LinearSpec& linear : layer.linears) {
+      const uint64_t weights = uint64_t{linear.out} * linear.in;
+      (layer.experts && linear.name.starts_with("mlp.") ? of_experts : all) += weights;
+    }
+    touched += all;
+    if (!layer.experts) continue;
+    const ExpertsLayout& experts = *layer.experts;
+    touched += of_experts / experts.count * experts.active + uint64_t{experts.router.out} * experts.router.in;
+  }
+  return 2.0 * static_cast<double>(touched);
 }
 
 double AttentionFlopPerPosition(const ModelConfig& config) {

@@ -13,7 +13,7 @@ struct ModelSizes {
   uint64_t linears = 0;        // weights of the layers' linears, which a recipe quantizes
   uint64_t embedding = 0;      // vocab_size × hidden_size
   uint64_t head = 0;           // the same again, unless the head is tied to the embedding
-  uint64_t others = 0;         // norms and biases
+  uint64_t others = 0;         // norms, biases and routers
   uint64_t largest_layer = 0;  // linears of the layer that has most
 
   uint64_t Parameters() const { return linears + embedding + head + others; }
@@ -21,7 +21,7 @@ struct ModelSizes {
 ModelSizes SizesOf(const ModelConfig& config);
 
 // Floating-point operations for one token: 2 for each weight of the linears and of the head, whether tied or
-// not. Looking the embedding up costs none.
+// not; of a mixture, of the experts that a token goes to. Looking the embedding up costs none.
 double FlopPerToken(const ModelConfig& config);
 // Attention adds this for each position that the token attends to: 4 × layers × heads × head_dim.
 double AttentionFlopPerPosition(const ModelConfig& config);

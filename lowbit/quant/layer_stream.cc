@@ -7,6 +7,7 @@
 #include "lowbit/base/build_info.h"
 #include "lowbit/base/hash.h"
 #include "lowbit/base/human.h"
+#include "lowbit/base/log.h"
 #include "lowbit/base/progress.h"
 #include "lowbit/quant/model_rounder.h"
 #include "lowbit/quant/output_folder.h"
@@ -65,6 +66,27 @@ QuantizeResult RoundAndWrite(const CheckpointSource& model, const Recipe& recipe
 
 }  // namespace
 
+std::string QuantizePlan::Text() const {
+  return fmt::format("quantize: about {}, reads {} and writes {}; memory {}", HumanSeconds(seconds),
+                     HumanBytes(bytes_read), HumanBytes(bytes_written), HumanBytes(peak_bytes));
+}
+
+QuantizePlan PlanQuantize(const CheckpointSource& model, const Recipe& recipe, const Threads& threads,
+                          const MemoryBudget& budget) {
+  QuantizePlan plan;
+  for (const PlannedFile& file : PlanFiles(model, recipe)) plan.bytes_written += file.Bytes();
+  plan.bytes_read = model.checkpoint().TensorBytes();
+  plan.peak_bytes = ResidentMemoryBytes() + ModelRounder::PeakBytes(model, recipe);
+  if (!budget.least && plan.peak_bytes > budget.Bytes()) {
+    throw Error(ErrorKind::kResource,
+                fmt::format("{} of memory {}, expected at least {} to quantize {}",
+                            HumanBytes(budget.Bytes()), budget.bytes > 0 ? "allowed by --ram" : "to be had",
+                            HumanBytes(plan.peak_bytes), model.checkpoint().folder()));
+  }
+  plan.seconds = ModelRounder(model, recipe, threads).ProbeSeconds();
+  return plan;
+}
+
 QuantizeResult QuantizeModel(const CheckpointSource& model, const Recipe& recipe,
                              const std::string& out_folder, const Threads& threads,
                              const std::string& weights_hash) {
@@ -74,7 +96,7 @@ QuantizeResult QuantizeModel(const CheckpointSource& model, const Recipe& recipe
   const std::string& model_folder = model.checkpoint().folder();
   RequireUsableOutput(out_folder, model_folder);
   const ArtefactInputs inputs{
-      .weights_hash = weights_hash.empty() ? model.checkpoint().WeightsHash() : weights_hash,
+      .weights_hash = weights_hash.empty() ? model.checkpoint().WeightsHash(threads) : weights_hash,
       .config_hash = Sha256OfFile((fs::path(model_folder) / "config.json").string()),
       .recipe = recipe.Text(),
       .code_version = CodeVersion()};
@@ -94,13 +116,19 @@ QuantizeResult QuantizeModel(const CheckpointSource& model, const Recipe& recipe
 }
 
 QuantizeResult QuantizeModel(const std::string& model_folder, const Recipe& recipe,
-                             const std::string& out_folder, const Threads& threads) {
+                             const std::string& out_folder, const Threads& threads,
+                             const MemoryBudget& budget) {
   if (IsArtefact(model_folder)) {
     throw Error(ErrorKind::kUsage, Place(model_folder),
                 "is quantized already, expected a Hugging Face checkpoint")
         .Hint(fmt::format("its base is {}", ReadArtefactInfo(model_folder).base_folder));
   }
-  return QuantizeModel(CheckpointSource(model_folder), recipe, out_folder, threads);
+  const CheckpointSource model(model_folder);
+  if (!recipe.IsFull()) {
+    RequireUsableOutput(out_folder, model_folder);
+    LogInfo("plan " + PlanQuantize(model, recipe, threads, budget).Text());
+  }
+  return QuantizeModel(model, recipe, out_folder, threads);
 }
 
 }  // namespace lowbit

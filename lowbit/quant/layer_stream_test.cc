@@ -99,7 +99,7 @@ TEST(QuantizeModel, RoundsEveryLinearOfEveryLayerAndNothingElse) {
       EXPECT_EQ(source.artefact().info().recipe, text);
       EXPECT_EQ(source.artefact().info().code_version, CodeVersion());
       EXPECT_FALSE(fs::exists(out + "/" + std::string(kPlanFileName)));
-      source.artefact().VerifyBase();
+      source.artefact().VerifyBase(Threads(2));
     }
   }
 }

@@ -20,15 +20,15 @@ struct MethodInfo {
   std::string_view source;       // paper or reference
   int min_bits = 1, max_bits = 8;
   bool needs_calibration = false;
+  bool row_by_row = false;  // a row's codes depend on that row alone, so a matrix may come in pieces
 };
 
-// One stage of one layer: linears that share an input, with their weights.
-struct StageJob {
-  const Stage& stage;
-  std::span<const LinearSpec> linears;            // the stage's readers
-  std::span<const MatView<const float>> weights;  // [out, in] each, finite
-  std::span<const std::string> names;             // full tensor names, for errors
-  const std::string& source;                      // the checkpoint they come from, for errors
+// One linear, or some rows of it where the method goes row by row.
+struct RoundJob {
+  MatView<const float> weights;  // rows [first_row, first_row + weights.rows) of [out, in], finite
+  size_t first_row = 0;
+  const std::string& name;    // full name of the tensor, for errors
+  const std::string& source;  // the checkpoint it comes from, for errors
   const WeightSpec& spec;
   const Threads& threads;
 };
@@ -39,9 +39,9 @@ class Method {
  public:
   virtual ~Method() = default;
   virtual MethodInfo Info() const = 0;
-  // Packs every linear of the stage, in order. Throws Error{kNumeric} naming the tensor when a number does
-  // not fit; never falls back silently.
-  virtual std::vector<PackedTensor> Round(const StageJob& job) const = 0;
+  // Fills the job's rows of `packed`, which MakePacked made from the same spec. Throws Error{kNumeric} naming
+  // the tensor when a number does not fit; never falls back silently.
+  virtual void Round(const RoundJob& job, PackedTensor& packed) const = 0;
 };
 
 std::span<const Method* const> Methods();

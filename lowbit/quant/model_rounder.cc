@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
+
+#include "lowbit/base/hash.h"
 
 namespace lowbit {
 namespace {
 
-constexpr size_t kWeightsPerPiece = size_t{1} << 16;  // converted by one call of a worker
-constexpr size_t kWeightsPerBlock = size_t{1} << 24;  // of the head: 64 MiB as f32
+constexpr size_t kWeightsPerPiece = size_t{1} << 16;  // handled by one call of a worker
 
 // No branch inside, so that the compiler makes vector code of it.
 bool AllFinite(std::span<const float> values) {
@@ -63,6 +65,19 @@ std::vector<PlannedFile> PlanFiles(const CheckpointSource& model, const Recipe& 
   return files;
 }
 
+uint64_t ModelRounder::PeakBytes(const CheckpointSource& model, const Recipe& recipe) {
+  uint64_t packed = 0, matrix = 0, mapped = 0;
+  for (const PlannedFile& file : PlanFiles(model, recipe)) {
+    packed = std::max(packed, file.Bytes());
+    for (const PlannedMatrix& m : file.matrices) {
+      matrix = std::max(matrix, m.rows * m.cols * sizeof(float));
+      mapped = std::max<uint64_t>(mapped, model.checkpoint().Get(m.name).bytes.size());
+    }
+  }
+  // Scales are held in f32 and written in their own type; the rest is written from where it is.
+  return packed + mapped + (FindMethod(recipe.method)->Info().row_by_row ? 0 : matrix);
+}
+
 ModelRounder::ModelRounder(const CheckpointSource& model, const Recipe& recipe, const Threads& threads)
     : model_(model),
       recipe_(recipe),
@@ -71,81 +86,93 @@ ModelRounder::ModelRounder(const CheckpointSource& model, const Recipe& recipe, 
       files_(PlanFiles(model, recipe)) {}
 
 PackedTensors ModelRounder::Round(size_t index, PackedTensors kept) {
-  const std::vector<LayerLayout>& layers = model_.layout().layers;
-  if (index < layers.size()) {
-    for (const Stage& stage : layers[index].stages) RoundStage(index, stage, kept);
-  } else {
-    for (const PlannedMatrix& matrix : files_[index].matrices)
-      RoundInBlocks(matrix, files_[index].spec, kept);
+  const bool is_layer = index < model_.layout().layers.size();
+  // Embedding and head are rounded to nearest whatever the method: no stage says what they read.
+  const Method& method = is_layer ? method_ : *FindMethod("rtn");
+  for (const PlannedMatrix& matrix : files_[index].matrices) {
+    const auto [entry, is_new] = kept.try_emplace(matrix.name);
+    PackedTensor& packed = entry->second;
+    if (is_new) packed = MakePacked(matrix.rows, matrix.cols, files_[index].spec);
+    Count(matrix.name, packed,
+          method.Info().row_by_row ? RoundRowByRow(matrix, method, files_[index].spec, is_new, packed)
+                                   : RoundWhole(matrix, method, files_[index].spec, is_new, packed));
+    model_.checkpoint().Release(matrix.name);
   }
   return kept;
 }
 
-// Puts the stage's tensors into `packed`, unless they are there.
-void ModelRounder::RoundStage(size_t layer, const Stage& stage, PackedTensors& packed) {
-  std::vector<LinearSpec> linears;
-  std::vector<std::string> names;
-  size_t count = 0;
-  for (const std::string& reader : stage.readers) {
-    linears.push_back(model_.layout().layers[layer].Linear(reader));
-    names.push_back(WeightName(layer, reader));
-    count += linears.back().out * linears.back().in;
-  }
-  std::vector<MatView<const float>> weights;
-  std::span<float> left = Scratch(count);
-  for (size_t i = 0; i < linears.size(); ++i) {
-    const std::span<float> own = left.first(linears[i].out * linears[i].in);
-    left = left.subspan(own.size());
-    Load(names[i], 0, own);
-    weights.emplace_back(own.data(), linears[i].out, linears[i].in);
-  }
-
-  if (!packed.contains(names[0])) {
-    std::vector<PackedTensor> rounded = method_.Round(
-        {stage, linears, weights, names, model_.checkpoint().folder(), recipe_.weights, threads_});
-    for (size_t i = 0; i < names.size(); ++i) packed[names[i]] = std::move(rounded[i]);
-  }
-  for (size_t i = 0; i < names.size(); ++i) {
-    const PackedTensor& p = packed.at(names[i]);
-    Count(names[i], p, MeasureError(weights[i], p, 0, threads_));
-  }
+RoundingError ModelRounder::RoundWhole(const PlannedMatrix& matrix, const Method& method,
+                                       const WeightSpec& spec, bool is_new, PackedTensor& packed) {
+  if (scratch_.size() < matrix.rows * matrix.cols) scratch_ = Buffer<float>(matrix.rows * matrix.cols);
+  const std::span<float> all = std::span<float>(scratch_).first(matrix.rows * matrix.cols);
+  threads_.For((all.size() + kWeightsPerPiece - 1) / kWeightsPerPiece, [&](size_t piece) {
+    const size_t begin = piece * kWeightsPerPiece;
+    Load(matrix.name, begin, all.subspan(begin, std::min(kWeightsPerPiece, all.size() - begin)));
+  });
+  const MatView<const float> weights(all.data(), matrix.rows, matrix.cols);
+  if (is_new) method.Round({weights, 0, matrix.name, model_.checkpoint().folder(), spec, threads_}, packed);
+  return MeasureError(weights, packed, 0, threads_);
 }
 
-// For embedding and head, which may be larger than a layer. They are rounded to nearest whatever the method:
-// no stage says what they read.
-void ModelRounder::RoundInBlocks(const PlannedMatrix& matrix, const WeightSpec& spec, PackedTensors& packed) {
-  const auto [entry, is_new] = packed.try_emplace(matrix.name);
-  PackedTensor& p = entry->second;
-  if (is_new) p = MakePacked(matrix.rows, matrix.cols, spec);
-  const Place place = Place(model_.checkpoint().folder()).Tensor(matrix.name);
-  const size_t step = std::max<size_t>(1, kWeightsPerBlock / matrix.cols);
-  RoundingError error;
-  for (size_t first = 0; first < matrix.rows; first += step) {
-    const size_t rows = std::min(step, matrix.rows - first);
-    const std::span<float> block = Scratch(rows * matrix.cols);
-    Load(matrix.name, first * matrix.cols, block);
-    const MatView<const float> weights(block.data(), rows, matrix.cols);
-    if (is_new) RoundRows(weights, spec, first, place, threads_, p);
-    error += MeasureError(weights, p, first, threads_);
-  }
-  Count(matrix.name, p, error);
+// Some rows at a time are converted, rounded and measured while they are in a core's cache.
+RoundingError ModelRounder::RoundRowByRow(const PlannedMatrix& matrix, const Method& method,
+                                          const WeightSpec& spec, bool is_new, PackedTensor& packed) const {
+  static const Threads serial(1);
+  const size_t step = std::max<size_t>(1, kWeightsPerPiece / matrix.cols);
+  std::vector<RoundingError> errors((matrix.rows + step - 1) / step);
+  std::vector<Buffer<float>> scratch(static_cast<size_t>(threads_.count()));
+  threads_.ForSlots(errors.size(), [&](size_t piece, size_t slot) {
+    if (scratch[slot].size() == 0) scratch[slot] = Buffer<float>(step * matrix.cols);
+    const size_t first = piece * step, rows = std::min(step, matrix.rows - first);
+    const std::span<float> part = std::span<float>(scratch[slot]).first(rows * matrix.cols);
+    Load(matrix.name, first * matrix.cols, part);
+    const MatView<const float> weights(part.data(), rows, matrix.cols);
+    if (is_new)
+      method.Round({weights, first, matrix.name, model_.checkpoint().folder(), spec, serial}, packed);
+    errors[piece] = MeasureError(weights, packed, first, serial);
+  });
+  RoundingError total;
+  for (const RoundingError& error : errors) total += error;
+  return total;
 }
 
 // Elements [first, first + out.size()) of a tensor. Throws Error{kNumeric} unless they are finite.
 void ModelRounder::Load(const std::string& name, size_t first, std::span<float> out) const {
   const TensorView tensor = model_.checkpoint().Get(name);
-  threads_.For((out.size() + kWeightsPerPiece - 1) / kWeightsPerPiece, [&](size_t piece) {
-    const size_t begin = piece * kWeightsPerPiece;
-    const std::span<float> part = out.subspan(begin, std::min(kWeightsPerPiece, out.size() - begin));
-    CopyToFloat(tensor, first + begin, part);
-    if (!AllFinite(part)) RequireFinite(tensor, name, model_.checkpoint().FileOf(name).path());
-  });
+  CopyToFloat(tensor, first, out);
+  if (!AllFinite(out)) RequireFinite(tensor, name, model_.checkpoint().FileOf(name).path());
 }
 
-// Memory for weights in f32, kept from stage to stage: fresh memory costs more than rounding does.
-std::span<float> ModelRounder::Scratch(size_t count) {
-  if (scratch_.size() < count) scratch_ = Buffer<float>(count);
-  return std::span<float>(scratch_).first(count);
+double ModelRounder::ProbeSeconds() {
+  const auto seconds_of = [](const auto& body) {
+    const auto start = std::chrono::steady_clock::now();
+    body();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  const PlannedMatrix& first = files_[0].matrices[0];
+  const WeightSpec& spec = files_[0].spec;
+  PackedTensor packed = MakePacked(first.rows, first.cols, spec);
+  const double round = seconds_of([&] {
+    method_.Info().row_by_row ? RoundRowByRow(first, method_, spec, true, packed)
+                              : RoundWhole(first, method_, spec, true, packed);
+  });
+  const TensorView tensor = model_.checkpoint().Get(first.name);
+  const double hash = seconds_of([&] {
+    threads_.For(static_cast<size_t>(threads_.count()), [&](size_t) {
+      Sha256 one;
+      one.Update(tensor.bytes);
+    });
+  });
+  uint64_t weights = 0, written = 0;
+  for (const PlannedFile& file : files_) {
+    written += file.Bytes();
+    for (const PlannedMatrix& m : file.matrices) weights += uint64_t{m.rows} * m.cols;
+  }
+  const double per_weight = round / static_cast<double>(first.rows * first.cols);
+  const double per_byte = hash / static_cast<double>(tensor.bytes.size());  // on every thread at once
+  const auto hashed = static_cast<double>(model_.checkpoint().TensorBytes()) / threads_.count();
+  return static_cast<double>(weights) * per_weight + hashed * per_byte +
+         static_cast<double>(written) * per_byte;
 }
 
 void ModelRounder::Count(const std::string& name, const PackedTensor& packed, const RoundingError& error) {

@@ -43,16 +43,23 @@ class ModelRounder {
   // earlier run: they are measured against the weights, like new ones, and returned.
   PackedTensors Round(size_t index, PackedTensors kept = {});
 
+  // What it takes in memory beyond the program.
+  static uint64_t PeakBytes(const CheckpointSource& model, const Recipe& recipe);
+
   const std::vector<PlannedFile>& files() const { return files_; }
+
+  // Seconds that all files will take, by rounding one matrix and hashing as much.
+  double ProbeSeconds();
 
   // Fills in the sizes and the error. Call after the last file.
   void Describe(ArtefactInfo& info) const;
 
  private:
-  void RoundStage(size_t layer, const Stage& stage, PackedTensors& packed);
-  void RoundInBlocks(const PlannedMatrix& matrix, const WeightSpec& spec, PackedTensors& packed);
+  RoundingError RoundWhole(const PlannedMatrix& matrix, const Method& method, const WeightSpec& spec,
+                           bool is_new, PackedTensor& packed);
+  RoundingError RoundRowByRow(const PlannedMatrix& matrix, const Method& method, const WeightSpec& spec,
+                              bool is_new, PackedTensor& packed) const;
   void Load(const std::string& name, size_t first, std::span<float> out) const;
-  std::span<float> Scratch(size_t count);
   void Count(const std::string& name, const PackedTensor& packed, const RoundingError& error);
 
   const CheckpointSource& model_;
@@ -60,7 +67,8 @@ class ModelRounder {
   const Method& method_;
   const Threads& threads_;
   std::vector<PlannedFile> files_;
-  Buffer<float> scratch_;
+  Buffer<float>
+      scratch_;  // of methods that need a whole matrix; kept, as fresh memory costs more than rounding
 
   std::set<std::string, std::less<>> rounded_;  // names
   uint64_t weights_ = 0, bits_ = 0;

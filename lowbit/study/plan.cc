@@ -2,10 +2,12 @@
 #include "lowbit/study/plan.h"
 
 #include <algorithm>
+#include <set>
 
 #include "lowbit/base/build_info.h"
 #include "lowbit/base/hash.h"
 #include "lowbit/base/log.h"
+#include "lowbit/quant/layer_stream.h"
 
 namespace lowbit {
 namespace {
@@ -13,13 +15,13 @@ namespace {
 // Raised when a method or a protocol changes what it computes, so that old rows do not count as done.
 constexpr int kResultsVersion = 1;
 
-PlannedModel OpenPlannedModel(const StudyModel& model) {
+PlannedModel OpenPlannedModel(const StudyModel& model, const Threads& threads) {
   PlannedModel planned;
   planned.model = model;
   planned.source = std::make_unique<CheckpointSource>(model.folder);
   planned.tokenizer = std::make_unique<Tokenizer>(Tokenizer::Load(model.folder));
   LogDetail(fmt::format("hashing the weights of {}", model.folder));
-  planned.weights_hash = planned.source->checkpoint().WeightsHash();
+  planned.weights_hash = planned.source->checkpoint().WeightsHash(threads);
   planned.config_hash = Sha256OfFile(model.folder + "/config.json");
   planned.tokenizer_hash = planned.tokenizer->Hash();
   return planned;
@@ -50,11 +52,12 @@ size_t StudyPlan::CountOf(CellState state) const {
       std::count_if(cells.begin(), cells.end(), [&](const PlannedCell& c) { return c.state == state; }));
 }
 
-StudyPlan MakePlan(const StudyFile& study) {
+StudyPlan MakePlan(const StudyFile& study, const Threads& threads, const MemoryBudget& budget) {
   StudyPlan plan;
+  plan.budget = budget;
   plan.study = study;
   for (const StudyTask& task : study.tasks) plan.tasks.push_back(MakeTask(task.name, task.options));
-  for (const StudyModel& model : study.models) plan.models.push_back(OpenPlannedModel(model));
+  for (const StudyModel& model : study.models) plan.models.push_back(OpenPlannedModel(model, threads));
   for (size_t m = 0; m < plan.models.size(); ++m) {
     for (size_t r = 0; r < study.recipes.size(); ++r) {
       for (size_t t = 0; t < plan.tasks.size(); ++t) {
@@ -65,6 +68,35 @@ StudyPlan MakePlan(const StudyFile& study) {
     }
   }
   return plan;
+}
+
+std::vector<CellCosts> EstimateCosts(const StudyPlan& plan, const Backend& backend) {
+  std::vector<CellCosts> costs;
+  for (size_t m = 0; m < plan.models.size(); ++m) {
+    for (size_t t = 0; t < plan.tasks.size(); ++t) {
+      CellCosts cost{.model = m, .task = t};
+      std::set<size_t> recipes;
+      for (const PlannedCell& cell : plan.cells) {
+        if (cell.model != m || cell.task != t || cell.state == CellState::kDone) continue;
+        ++cost.cells;
+        recipes.insert(cell.recipe);
+      }
+      if (cost.cells == 0) continue;
+      const CheckpointSource& source = *plan.models[m].source;
+      const ForwardJob job = plan.tasks[t]->Job(*plan.models[m].tokenizer);
+      cost.peak_bytes = PlanForward(source, backend, job, plan.budget).Peak();
+      cost.seconds = static_cast<double>(cost.cells) * ProbeSeconds(source, backend, job);
+      for (const size_t r : recipes) {
+        const Recipe& recipe = plan.study.recipes[r];
+        if (recipe.IsFull()) continue;
+        const QuantizePlan quantize = PlanQuantize(source, recipe, backend.threads(), plan.budget);
+        cost.peak_bytes = std::max(cost.peak_bytes, quantize.peak_bytes);
+        if (t == 0) cost.seconds += quantize.seconds;  // once for all tasks
+      }
+      costs.push_back(cost);
+    }
+  }
+  return costs;
 }
 
 void MarkKnownCells(StudyPlan& plan, const ResultsDb& results) {

@@ -36,13 +36,24 @@ struct StudyPlan {
   std::vector<std::unique_ptr<Task>> tasks;
   std::vector<PlannedCell> cells;  // model-major, then recipe, then task
   size_t rows_of_other_code = 0;   // done cells that another version of lowbit made
+  MemoryBudget budget;
 
   size_t CountOf(CellState state) const;
 };
 
 // Opens and checks every model and every text and hashes them: whatever can be refused is refused here,
 // before any work and before anything is written. All cells are missing.
-StudyPlan MakePlan(const StudyFile& study);
+StudyPlan MakePlan(const StudyFile& study, const Threads& threads, const MemoryBudget& budget = {});
+
+// What the missing and failed cells of one model and task take: forward passes and roundings, by probe.
+struct CellCosts {
+  size_t model = 0, task = 0;
+  size_t cells = 0;
+  uint64_t peak_bytes = 0;
+  double seconds = 0;
+};
+// Throws Error{kResource} when the budget is too small for a cell.
+std::vector<CellCosts> EstimateCosts(const StudyPlan& plan, const Backend& backend);
 
 // Looks the cells up. Throws Error{kConflict} when results.db holds a row of the same model, recipe and task
 // that was made from other inputs, naming what differs.

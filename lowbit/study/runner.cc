@@ -10,6 +10,7 @@
 #include "lowbit/base/files.h"
 #include "lowbit/base/hash.h"
 #include "lowbit/base/log.h"
+#include "lowbit/base/memory.h"
 #include "lowbit/quant/layer_stream.h"
 
 namespace lowbit {
@@ -118,9 +119,9 @@ CellRow StartRow(const StudyPlan& plan, const PlannedCell& cell, const Backend& 
 }
 
 void Measure(const Task& task, const LayerSource& source, const Tokenizer& tokenizer, const Backend& backend,
-             CellRow& row) {
+             const MemoryBudget& budget, CellRow& row) {
   const auto start = std::chrono::steady_clock::now();
-  const Decoder decoder(source, backend);
+  const Decoder decoder(source, backend, budget);
   const TaskResult result = task.Run(Scorer(decoder), tokenizer);
   row.protocol = result.protocol;
   for (const Measurement& m : result.measurements) {
@@ -143,7 +144,7 @@ CellRow RunCell(const StudyPlan& plan, const PlannedCell& cell, QuantizedModel& 
   const bool peak_is_ours = ResetPeakMemory();
   try {
     const LayerSource& source = quantized.Source(row);
-    Measure(*plan.tasks[cell.task], source, *plan.models[cell.model].tokenizer, backend, row);
+    Measure(*plan.tasks[cell.task], source, *plan.models[cell.model].tokenizer, backend, plan.budget, row);
   } catch (const Error& e) {
     MarkFailed(row, e.kind(), e.what());
   } catch (const std::bad_alloc&) {

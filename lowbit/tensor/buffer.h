@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Owned, 64-byte aligned memory for kernels. Not initialised: a large buffer costs nothing until touched.
+// Owned, 64-byte aligned memory for kernels. Not initialised: a large buffer costs nothing until touched, and
+// goes back to the system as soon as it is dropped.
 #pragma once
 
-#include <cstdlib>
 #include <memory>
-#include <new>
 #include <type_traits>
 
 #include "lowbit/tensor/view.h"
@@ -12,6 +11,10 @@
 namespace lowbit {
 
 inline constexpr size_t kAlignment = 64;  // one cache line, one AVX-512 vector
+
+// `bytes` > 0. Throws std::bad_alloc.
+void* AllocateAligned(size_t bytes);
+void FreeAligned(void* memory, size_t bytes);
 
 template <class T>
 class Buffer {
@@ -21,9 +24,7 @@ class Buffer {
   Buffer() = default;
   explicit Buffer(size_t count) : size_(count) {
     if (count == 0) return;
-    const size_t bytes = (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
-    data_.reset(static_cast<T*>(std::aligned_alloc(kAlignment, bytes)));
-    if (data_ == nullptr) throw std::bad_alloc();
+    data_ = {static_cast<T*>(AllocateAligned(count * sizeof(T))), Free{count * sizeof(T)}};
   }
   T* data() { return data_.get(); }
   const T* data() const { return data_.get(); }
@@ -35,7 +36,8 @@ class Buffer {
 
  private:
   struct Free {
-    void operator()(T* p) const { std::free(p); }
+    size_t bytes = 0;
+    void operator()(T* p) const { FreeAligned(p, bytes); }
   };
   std::unique_ptr<T, Free> data_;
   size_t size_ = 0;

@@ -47,6 +47,7 @@ struct TensorView {
   DType type = DType::kF32;
   Shape shape;
   std::span<const std::byte> bytes;
+  bool is_mapped = false;  // in a file's mapping: its pages can be dropped and come back
 
   size_t Count() const { return ElementCount(shape); }
   size_t Rows() const { return shape.empty() ? 1 : shape[0]; }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lowbit/tensor/weight.h"
 
+#include "lowbit/base/mapped_file.h"
+
 namespace lowbit {
 namespace {
 
@@ -42,6 +44,13 @@ void RowsToFloat(const Weight& weight, size_t first, MatView<float> out) {
                         },
                         [&](const SharedPacked& p) { Dequantize(*p, first, out); }},
              weight);
+}
+
+void ReleaseRows(const Weight& weight, size_t first, size_t count) {
+  const auto* tensor = std::get_if<TensorView>(&weight);
+  if (tensor == nullptr || !tensor->is_mapped) return;
+  const size_t row_bytes = tensor->Cols() * SizeOf(tensor->type);
+  ReleasePages(tensor->bytes.subspan(first * row_bytes, count * row_bytes));
 }
 
 }  // namespace lowbit

@@ -20,4 +20,8 @@ size_t StoredBytes(const Weight& weight);
 // Rows [first, first + out.rows) as f32.
 void RowsToFloat(const Weight& weight, size_t first, MatView<float> out);
 
+// Rows [first, first + count) of a weight in a mapped file are not needed for now (ReleasePages). Nothing for
+// other weights.
+void ReleaseRows(const Weight& weight, size_t first, size_t count);
+
 }  // namespace lowbit

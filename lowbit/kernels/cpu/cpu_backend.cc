@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kRowsPerTask = 64;   // of row operations: some 100 kB of work
 constexpr size_t kScoreRows = 4096;   // rows whose panel summaries are held at once
-constexpr size_t kPanelsPerTask = 2;  // of the head: prepared, used for every row, dropped
+constexpr size_t kPanelsPerTask = 2;  // of the head: each prepared, used for every row, dropped
 
 class CpuBackend : public Backend {
  public:
@@ -23,26 +23,45 @@ class CpuBackend : public Backend {
   std::string_view Name() const override { return "cpu"; }
   std::string Isa() const override { return onednn::IsaName() + "+" + vector::IsaName(); }
 
-  std::unique_ptr<Prepared> Prepare(const Weight& weight) const override {
-    return std::make_unique<PackedPanels>(weight, compute(), threads());
+  using Backend::Prepare;
+  std::unique_ptr<Prepared> Prepare(const Weight& weight, Compute factors) const override {
+    return std::make_unique<PackedPanels>(weight, factors, threads());
   }
 
-  void Gemm(MatView<const float> x, const Prepared& weight, std::span<const float> bias,
-            MatView<float> y) const override {
-    const std::span<const PackedPanel> panels = static_cast<const PackedPanels&>(weight).panels();
-    const TiledRows rows(x, compute(), threads());
-    std::vector<Buffer<float>> results(static_cast<size_t>(threads().count()));
-    // Panel-major: neighbouring tasks share a panel, which stays in cache.
-    threads().ForSlots(panels.size() * rows.tiles(), [&](size_t task, size_t slot) {
-      const size_t p = task / rows.tiles(), tile = task % rows.tiles();
-      const size_t begin = p * kPanelColumns, width = panels[p].width();
-      Buffer<float>& result = results[slot];
-      if (result.size() == 0) result = Buffer<float>(kTileRows * kPanelColumns);
-      panels[p].Multiply(rows.Tile(tile), result.data());
+  uint64_t PreparedBytes(size_t out, size_t in) const override {
+    return out * in * (compute() == Compute::kBF16 ? sizeof(uint16_t) : sizeof(float));
+  }
+
+  void Multiply(MatView<const float> x, std::span<const Product> products) const override {
+    if (products.empty()) return;
+    const TiledRows rows(x, PanelsOf(products[0].affine).compute(), threads());
+    // Panels of all products in one list: fewer places where threads wait for each other.
+    std::vector<std::pair<const Product*, size_t>> panels;
+    for (const Product& product : products) {
+      for (size_t p = 0; p < PanelsOf(product.affine).panels().size(); ++p) panels.emplace_back(&product, p);
+    }
+    ForTiles(panels.size(), rows, 1, [&](size_t index, size_t tile, float* result) {
+      const auto& [product, p] = panels[index];
+      const PackedPanel& panel = PanelsOf(product->affine).panels()[p];
+      panel.Multiply(rows.Tile(tile), result);
+      StoreTile(*product, p * kPanelColumns, panel.width(), tile * kTileRows, rows.TileHeight(tile), result);
+    });
+  }
+
+  void GatedMultiply(MatView<const float> x, const Affine& gate, const Affine& up,
+                     MatView<float> y) const override {
+    const std::span<const PackedPanel> gates = PanelsOf(gate).panels(), ups = PanelsOf(up).panels();
+    const TiledRows rows(x, PanelsOf(gate).compute(), threads());
+    ForTiles(gates.size(), rows, 2, [&](size_t p, size_t tile, float* result) {
+      const size_t begin = p * kPanelColumns, width = gates[p].width();
+      float* up_result = result + kTileRows * kPanelColumns;
+      gates[p].Multiply(rows.Tile(tile), result);
+      ups[p].Multiply(rows.Tile(tile), up_result);
       for (size_t r = 0; r < rows.TileHeight(tile); ++r) {
-        float* to = y.Row(tile * kTileRows + r) + begin;
-        std::memcpy(to, result.data() + r * width, width * sizeof(float));
-        if (!bias.empty()) vector::AddRow(to, bias.data() + begin, width);
+        float *g = result + r * width, *u = up_result + r * width;
+        if (!gate.bias.empty()) vector::AddRow(g, gate.bias.data() + begin, width);
+        if (!up.bias.empty()) vector::AddRow(u, up.bias.data() + begin, width);
+        vector::SiluMultiply(g, u, y.Row(tile * kTileRows + r) + begin, width);
       }
     });
   }
@@ -70,12 +89,13 @@ class CpuBackend : public Backend {
     BlockedAttention(threads(), q, k, v, shape, sequences, out);
   }
 
-  void GatedActivation(MatView<float> gate, MatView<const float> up) const override {
-    ForRows(gate.rows, [&](size_t t) { vector::SiluMultiply(gate.Row(t), up.Row(t), gate.cols); });
-  }
-
   void Add(MatView<float> x, MatView<const float> y) const override {
     ForRows(x.rows, [&](size_t t) { vector::AddRow(x.Row(t), y.Row(t), x.cols); });
+  }
+
+  void AddWeightedRows(MatView<const float> x, std::span<const uint32_t> rows, std::span<const float> weights,
+                       MatView<float> y) const override {
+    ForRows(x.rows, [&](size_t i) { vector::AddWeightedRow(y.Row(rows[i]), weights[i], x.Row(i), x.cols); });
   }
 
   std::vector<TokenScore> ScoreTargets(MatView<const float> x, const Weight& head,
@@ -90,6 +110,34 @@ class CpuBackend : public Backend {
   }
 
  private:
+  static const PackedPanels& PanelsOf(const Affine& affine) {
+    return static_cast<const PackedPanels&>(affine.weight);
+  }
+
+  // body(panel, tile, result) with memory for `results` tiles. Panel-major: neighbouring tasks share a
+  // panel, which stays in cache.
+  template <class F>
+  void ForTiles(size_t panels, const TiledRows& rows, size_t results, const F& body) const {
+    std::vector<Buffer<float>> memory(static_cast<size_t>(threads().count()));
+    threads().ForSlots(panels * rows.tiles(), [&](size_t task, size_t slot) {
+      if (memory[slot].size() == 0) memory[slot] = Buffer<float>(results * kTileRows * kPanelColumns);
+      body(task / rows.tiles(), task % rows.tiles(), memory[slot].data());
+    });
+  }
+
+  static void StoreTile(const Product& product, size_t column, size_t width, size_t first_row, size_t height,
+                        float* result) {
+    for (size_t r = 0; r < height; ++r) {
+      float *row = result + r * width, *to = product.y.Row(first_row + r) + column;
+      if (!product.affine.bias.empty()) vector::AddRow(row, product.affine.bias.data() + column, width);
+      if (product.adds) {
+        vector::AddRow(to, row, width);
+      } else {
+        std::memcpy(to, row, width * sizeof(float));
+      }
+    }
+  }
+
   template <class F>
   void ForRows(size_t rows, const F& body) const {
     threads().For((rows + kRowsPerTask - 1) / kRowsPerTask, [&](size_t task) {
@@ -98,6 +146,14 @@ class CpuBackend : public Backend {
     });
   }
 
+  struct HeadScratch {
+    HeadScratch() = default;
+    explicit HeadScratch(size_t panel_bytes) : logits(kTileRows * kPanelColumns), packed(panel_bytes) {}
+    Buffer<float> logits;
+    Buffer<std::byte> packed;
+    PanelScratch panel;
+  };
+
   // Every panel of the vocabulary is summarised on its own; the summaries are joined in panel order.
   void ScoreSomeTargets(MatView<const float> x, const Weight& head, std::span<const int32_t> targets,
                         std::span<TokenScore> scores) const {
@@ -105,11 +161,16 @@ class CpuBackend : public Backend {
     const TiledRows rows(x, compute(), threads());
     std::vector<vector::RowSummary> summaries(panel_count * x.rows);
     std::vector<float> target_logits(x.rows);
-    threads().For((panel_count + kPanelsPerTask - 1) / kPanelsPerTask, [&](size_t task) {
-      Buffer<float> logits(kTileRows * kPanelColumns);
+    const size_t panel_bytes = PackedPanel::Bytes(Cols(head), std::min(kPanelColumns, vocabulary), compute());
+    std::vector<HeadScratch> scratch(static_cast<size_t>(threads().count()));
+    threads().ForSlots((panel_count + kPanelsPerTask - 1) / kPanelsPerTask, [&](size_t task, size_t slot) {
+      HeadScratch& mine = scratch[slot];
+      if (mine.packed.size() == 0) mine = HeadScratch(panel_bytes);
+      Buffer<float>& logits = mine.logits;
       for (size_t p = task * kPanelsPerTask; p < std::min(panel_count, (task + 1) * kPanelsPerTask); ++p) {
         const size_t begin = p * kPanelColumns, width = std::min(kPanelColumns, vocabulary - begin);
-        const PackedPanel panel(head, begin, width, compute());
+        const PackedPanel panel(head, begin, width, compute(), mine.panel, mine.packed.data());
+        ReleaseRows(head, begin, width);
         for (size_t tile = 0; tile < rows.tiles(); ++tile) {
           panel.Multiply(rows.Tile(tile), logits.data());
           for (size_t r = 0; r < rows.TileHeight(tile); ++r) {

@@ -21,32 +21,46 @@ void RoundToBF16(float* values, size_t n) {
 
 }  // namespace
 
-PackedPanel::PackedPanel(const Weight& weight, size_t begin, size_t width, Compute compute) : width_(width) {
+size_t PackedPanel::Bytes(size_t in, size_t width, Compute compute) {
+  const size_t bytes = onednn::MatMul::Get(ElementFor(compute), kTileRows, in, width).PanelBytes();
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+PackedPanel::PackedPanel(const Weight& weight, size_t begin, size_t width, Compute compute,
+                         PanelScratch& scratch, std::byte* packed)
+    : width_(width), packed_(packed) {
   const onednn::Element element = ElementFor(compute);
-  const size_t in = Cols(weight);
+  const size_t in = Cols(weight), count = width * in;
   multiply_ = &onednn::MatMul::Get(element, kTileRows, in, width);
-  packed_ = Buffer<std::byte>(multiply_->PanelBytes());
-  Matrix rows(width, in);
-  RowsToFloat(weight, begin, rows.view());
+  if (scratch.rows.size() < count) scratch.rows = Buffer<float>(count);
+  RowsToFloat(weight, begin, MatView<float>(scratch.rows.data(), width, in));
   if (element == onednn::Element::kBF16) {
-    Buffer<uint16_t> rounded(width * in);
-    vector::ToBF16Row(rows.data(), rounded.data(), rounded.size());
-    multiply_->Pack(rounded.data(), packed_.data());
+    if (scratch.rounded.size() < count) scratch.rounded = Buffer<uint16_t>(count);
+    vector::ToBF16Row(scratch.rows.data(), scratch.rounded.data(), count);
+    multiply_->Pack(scratch.rounded.data(), packed);
   } else {
-    if (compute == Compute::kBF16) RoundToBF16(rows.data(), width * in);
-    multiply_->Pack(rows.data(), packed_.data());
+    if (compute == Compute::kBF16) RoundToBF16(scratch.rows.data(), count);
+    multiply_->Pack(scratch.rows.data(), packed);
   }
 }
 
 void PackedPanel::Multiply(const void* x, float* y) const {
-  multiply_->Run(x, packed_.data(), y);
+  multiply_->Run(x, packed_, y);
 }
 
 PackedPanels::PackedPanels(const Weight& weight, Compute compute, const Threads& threads)
-    : out_(Rows(weight)), in_(Cols(weight)), panels_((out_ + kPanelColumns - 1) / kPanelColumns) {
-  threads.For(panels_.size(), [&](size_t p) {
+    : out_(Rows(weight)),
+      in_(Cols(weight)),
+      compute_(compute),
+      panels_((out_ + kPanelColumns - 1) / kPanelColumns) {
+  const size_t full = PackedPanel::Bytes(in_, std::min(kPanelColumns, out_), compute),
+               last_width = out_ - (panels_.size() - 1) * kPanelColumns;
+  memory_ = Buffer<std::byte>(full * (panels_.size() - 1) + PackedPanel::Bytes(in_, last_width, compute));
+  std::vector<PanelScratch> scratch(static_cast<size_t>(threads.count()));
+  threads.ForSlots(panels_.size(), [&](size_t p, size_t slot) {
     const size_t begin = p * kPanelColumns;
-    panels_[p] = PackedPanel(weight, begin, std::min(kPanelColumns, out_ - begin), compute);
+    panels_[p] = PackedPanel(weight, begin, std::min(kPanelColumns, out_ - begin), compute, scratch[slot],
+                             memory_.data() + p * full);
   });
 }
 

@@ -17,11 +17,20 @@ namespace lowbit {
 inline constexpr size_t kTileRows = 64;
 inline constexpr size_t kPanelColumns = 512;
 
-// Rows [begin, begin + width) of a weight matrix, packed.
+// Memory for making panels, reused from one to the next.
+struct PanelScratch {
+  Buffer<float> rows;
+  Buffer<uint16_t> rounded;
+};
+
+// Rows [begin, begin + width) of a weight matrix, packed into memory owned elsewhere.
 class PackedPanel {
  public:
+  static size_t Bytes(size_t in, size_t width, Compute compute);
+
   PackedPanel() = default;
-  PackedPanel(const Weight& weight, size_t begin, size_t width, Compute compute);
+  PackedPanel(const Weight& weight, size_t begin, size_t width, Compute compute, PanelScratch& scratch,
+              std::byte* packed);
   size_t width() const { return width_; }
 
   // y[kTileRows, width] = x[kTileRows, in] · panel; x dense, as TiledRows gives it.
@@ -30,7 +39,7 @@ class PackedPanel {
  private:
   const onednn::MatMul* multiply_ = nullptr;
   size_t width_ = 0;
-  Buffer<std::byte> packed_;
+  const std::byte* packed_ = nullptr;
 };
 
 class PackedPanels : public Prepared {
@@ -38,10 +47,13 @@ class PackedPanels : public Prepared {
   PackedPanels(const Weight& weight, Compute compute, const Threads& threads);
   size_t out() const override { return out_; }
   size_t in() const override { return in_; }
+  Compute compute() const { return compute_; }
   std::span<const PackedPanel> panels() const { return panels_; }
 
  private:
   size_t out_, in_;
+  Compute compute_;
+  Buffer<std::byte> memory_;  // of all panels
   std::vector<PackedPanel> panels_;
 };
 

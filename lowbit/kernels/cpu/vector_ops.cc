@@ -77,13 +77,13 @@ void RopeHead(float* head, const float* cos, const float* sin, size_t half) {
   });
 }
 
-void SiluMultiply(float* gate, const float* up, size_t n) {
+void SiluMultiply(const float* gate, const float* up, float* y, size_t n) {
   const D d;
   const V one = hn::Set(d, 1.0f);
   ForEachVector(n, [&](size_t i, size_t count) HWY_ATTR {
     const V g = Load(d, gate + i, count);
     const V silu = hn::Div(g, hn::Add(one, hn::Exp(d, hn::Neg(g))));
-    Store(d, hn::Mul(silu, Load(d, up + i, count)), gate + i, count);
+    Store(d, hn::Mul(silu, Load(d, up + i, count)), y + i, count);
   });
 }
 
@@ -91,6 +91,14 @@ void AddRow(float* x, const float* y, size_t n) {
   const D d;
   ForEachVector(n, [&](size_t i, size_t count) HWY_ATTR {
     Store(d, hn::Add(Load(d, x + i, count), Load(d, y + i, count)), x + i, count);
+  });
+}
+
+void AddWeightedRow(float* x, float weight, const float* y, size_t n) {
+  const D d;
+  const V w = hn::Set(d, weight);
+  ForEachVector(n, [&](size_t i, size_t count) HWY_ATTR {
+    Store(d, hn::MulAdd(w, Load(d, y + i, count), Load(d, x + i, count)), x + i, count);
   });
 }
 
@@ -168,6 +176,7 @@ HWY_EXPORT(RmsNormRow);
 HWY_EXPORT(RopeHead);
 HWY_EXPORT(SiluMultiply);
 HWY_EXPORT(AddRow);
+HWY_EXPORT(AddWeightedRow);
 HWY_EXPORT(SoftmaxNumerators);
 HWY_EXPORT(Scale);
 HWY_EXPORT(Summarize);
@@ -199,11 +208,14 @@ void RmsNormRow(const float* x, const float* w, float eps, float* y, size_t n) {
 void RopeHead(float* head, const float* cos, const float* sin, size_t half) {
   HWY_DYNAMIC_DISPATCH(RopeHead)(head, cos, sin, half);
 }
-void SiluMultiply(float* gate, const float* up, size_t n) {
-  HWY_DYNAMIC_DISPATCH(SiluMultiply)(gate, up, n);
+void SiluMultiply(const float* gate, const float* up, float* y, size_t n) {
+  HWY_DYNAMIC_DISPATCH(SiluMultiply)(gate, up, y, n);
 }
 void AddRow(float* x, const float* y, size_t n) {
   HWY_DYNAMIC_DISPATCH(AddRow)(x, y, n);
+}
+void AddWeightedRow(float* x, float weight, const float* y, size_t n) {
+  HWY_DYNAMIC_DISPATCH(AddWeightedRow)(x, weight, y, n);
 }
 float SoftmaxNumerators(float* x, size_t n) {
   return HWY_DYNAMIC_DISPATCH(SoftmaxNumerators)(x, n);

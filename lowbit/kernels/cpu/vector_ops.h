@@ -23,10 +23,11 @@ void RmsNormRow(const float* x, const float* w, float eps, float* y, size_t n);
 // Rotates one head of 2 * half values in place.
 void RopeHead(float* head, const float* cos, const float* sin, size_t half);
 
-// gate = silu(gate) ⊙ up.
-void SiluMultiply(float* gate, const float* up, size_t n);
+// y = silu(gate) ⊙ up. y may be gate.
+void SiluMultiply(const float* gate, const float* up, float* y, size_t n);
 
-void AddRow(float* x, const float* y, size_t n);  // x += y
+void AddRow(float* x, const float* y, size_t n);                        // x += y
+void AddWeightedRow(float* x, float weight, const float* y, size_t n);  // x += weight · y
 
 // x = exp(x - max(x)) in place; returns the sum of the results.
 float SoftmaxNumerators(float* x, size_t n);

@@ -2,6 +2,7 @@
 #include "lowbit/kernels/ref/ref_backend.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -21,13 +22,15 @@ float Silu(float z) {
 
 class RefPrepared : public Prepared {
  public:
-  explicit RefPrepared(Matrix weights) : weights_(std::move(weights)) {}
+  RefPrepared(Matrix weights, Compute factors) : weights_(std::move(weights)), factors_(factors) {}
   size_t out() const override { return weights_.rows(); }
   size_t in() const override { return weights_.cols(); }
   MatView<const float> weights() const { return weights_.view(); }
+  Compute factors() const { return factors_; }
 
  private:
   Matrix weights_;
+  Compute factors_;
 };
 
 class RefBackend : public Backend {
@@ -36,23 +39,40 @@ class RefBackend : public Backend {
   std::string_view Name() const override { return "ref"; }
   std::string Isa() const override { return "scalar"; }
 
-  std::unique_ptr<Prepared> Prepare(const Weight& weight) const override {
+  using Backend::Prepare;
+  std::unique_ptr<Prepared> Prepare(const Weight& weight, Compute factors) const override {
     Matrix dense(Rows(weight), Cols(weight));
     RowsToFloat(weight, 0, dense.view());
-    RoundToCompute({dense.data(), dense.rows() * dense.cols()});
-    return std::make_unique<RefPrepared>(std::move(dense));
+    Round(factors, {dense.data(), dense.rows() * dense.cols()});
+    return std::make_unique<RefPrepared>(std::move(dense), factors);
   }
 
-  void Gemm(MatView<const float> x, const Prepared& weight, std::span<const float> bias,
-            MatView<float> y) const override {
-    const MatView<const float> w = static_cast<const RefPrepared&>(weight).weights();
-    threads().For(x.rows, [&](size_t t) {
-      const std::vector<float> input = Rounded(x.RowSpan(t));
-      for (size_t o = 0; o < w.rows; ++o) {
-        y.Row(t)[o] = static_cast<float>(Dot(input.data(), w.Row(o), w.cols));
-        if (!bias.empty()) y.Row(t)[o] += bias[o];
-      }
-    });
+  uint64_t PreparedBytes(size_t out, size_t in) const override { return out * in * sizeof(float); }
+
+  void Multiply(MatView<const float> x, std::span<const Product> products) const override {
+    for (const Product& product : products) {
+      const auto& prepared = static_cast<const RefPrepared&>(product.affine.weight);
+      const MatView<const float> w = prepared.weights();
+      threads().For(x.rows, [&](size_t t) {
+        std::vector<float> input(x.Row(t), x.Row(t) + x.cols);
+        Round(prepared.factors(), input);
+        for (size_t o = 0; o < w.rows; ++o) {
+          auto value = static_cast<float>(Dot(input.data(), w.Row(o), w.cols));
+          if (!product.affine.bias.empty()) value += product.affine.bias[o];
+          float& y = product.y.Row(t)[o];
+          y = product.adds ? y + value : value;
+        }
+      });
+    }
+  }
+
+  void GatedMultiply(MatView<const float> x, const Affine& gate, const Affine& up,
+                     MatView<float> y) const override {
+    Matrix ups(y.rows, y.cols);
+    Multiply(x, std::array{Product{gate, y}, Product{up, ups.view()}});
+    for (size_t t = 0; t < y.rows; ++t) {
+      for (size_t i = 0; i < y.cols; ++i) y.Row(t)[i] = Silu(y.Row(t)[i]) * ups.view().Row(t)[i];
+    }
   }
 
   void RmsNorm(MatView<const float> x, std::span<const float> weight, float eps,
@@ -109,15 +129,16 @@ class RefBackend : public Backend {
     }
   }
 
-  void GatedActivation(MatView<float> gate, MatView<const float> up) const override {
-    for (size_t t = 0; t < gate.rows; ++t) {
-      for (size_t i = 0; i < gate.cols; ++i) gate.Row(t)[i] = Silu(gate.Row(t)[i]) * up.Row(t)[i];
-    }
-  }
-
   void Add(MatView<float> x, MatView<const float> y) const override {
     for (size_t t = 0; t < x.rows; ++t) {
       for (size_t i = 0; i < x.cols; ++i) x.Row(t)[i] += y.Row(t)[i];
+    }
+  }
+
+  void AddWeightedRows(MatView<const float> x, std::span<const uint32_t> rows, std::span<const float> weights,
+                       MatView<float> y) const override {
+    for (size_t i = 0; i < x.rows; ++i) {
+      for (size_t c = 0; c < x.cols; ++c) y.Row(rows[i])[c] += weights[i] * x.Row(i)[c];
     }
   }
 
@@ -140,14 +161,9 @@ class RefBackend : public Backend {
   }
 
  private:
-  void RoundToCompute(std::span<float> values) const {
-    if (compute() == Compute::kF32) return;
+  static void Round(Compute factors, std::span<float> values) {
+    if (factors == Compute::kF32) return;
     for (float& v : values) v = ToFloat(ToBF16(v));
-  }
-  std::vector<float> Rounded(std::span<const float> values) const {
-    std::vector<float> out(values.begin(), values.end());
-    RoundToCompute(out);
-    return out;
   }
 };
 

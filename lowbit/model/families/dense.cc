@@ -4,8 +4,9 @@
 namespace lowbit {
 
 LayerLayout DenseLayer(const ModelConfig& c) {
-  const std::string hidden = "hidden_size", inner = "intermediate_size";
-  const std::string queries = "num_attention_heads × head_dim", keys = "num_key_value_heads × head_dim";
+  constexpr std::string_view hidden = "hidden_size", inner = "intermediate_size";
+  constexpr std::string_view queries = "num_attention_heads × head_dim",
+                             keys = "num_key_value_heads × head_dim";
   const size_t h = c.hidden_size, i = c.intermediate_size, q = c.QuerySize(), kv = c.KeyValueSize();
   const bool bias = c.attention_bias;
 
@@ -21,10 +22,10 @@ LayerLayout DenseLayer(const ModelConfig& c) {
       {"mlp.down_proj", h, i, hidden, inner, false},
   };
   layer.stages = {
-      {"attn_in", "input_layernorm", {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}},
-      {"attn_out", "self_attn.v_proj", {"self_attn.o_proj"}},
-      {"mlp_in", "post_attention_layernorm", {"mlp.gate_proj", "mlp.up_proj"}},
-      {"mlp_mid", "mlp.up_proj", {"mlp.down_proj"}},
+      {"attn_in", "input_layernorm", {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}, {}},
+      {"attn_out", "self_attn.v_proj", {"self_attn.o_proj"}, {}},
+      {"mlp_in", "post_attention_layernorm", {"mlp.gate_proj", "mlp.up_proj"}, {}},
+      {"mlp_mid", "mlp.up_proj", {"mlp.down_proj"}, {}},
   };
   return layer;
 }

@@ -11,18 +11,13 @@ class RtnMethod final : public Method {
   MethodInfo Info() const override {
     return {.name = "rtn",
             .description = "round to nearest, group by group; needs no data (1 bit: mean and two levels)",
-            .source = "the baseline of every quantization paper; docs/methods.md"};
+            .source = "the baseline of every quantization paper; docs/methods.md",
+            .row_by_row = true};
   }
 
-  std::vector<PackedTensor> Round(const StageJob& job) const override {
-    std::vector<PackedTensor> packed;
-    for (size_t i = 0; i < job.weights.size(); ++i) {
-      const MatView<const float>& weights = job.weights[i];
-      packed.push_back(MakePacked(weights.rows, weights.cols, job.spec));
-      const Place place = Place(job.source).Tensor(job.names[i]);
-      RoundRows(weights, job.spec, 0, place, job.threads, packed.back());
-    }
-    return packed;
+  void Round(const RoundJob& job, PackedTensor& packed) const override {
+    const Place place = Place(job.source).Tensor(job.name);
+    RoundRows(job.weights, job.spec, job.first_row, place, job.threads, packed);
   }
 };
 

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/model/forward_plan.h"
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+#include <vector>
+
+#include "lowbit/base/human.h"
+#include "lowbit/model/layer_forward.h"
+#include "lowbit/model/rope.h"
+#include "lowbit/model/sizes.h"
+
+namespace lowbit {
+namespace {
+
+// What kernels hold for each thread and each row, rounded up (kernels/cpu: panels of 512 columns, tiles and
+// attention blocks of 64 rows).
+constexpr uint64_t kPanel = 512, kTile = 64, kScoredAtOnce = 4096;
+
+uint64_t Floats(uint64_t count) {
+  return count * sizeof(float);
+}
+
+class Planner {
+ public:
+  Planner(const LayerSource& source, const Backend& backend, const ForwardJob& job)
+      : source_(source),
+        config_(source.config()),
+        backend_(backend),
+        job_(job),
+        threads_(static_cast<uint64_t>(backend.threads().count())) {
+    TrimMemory();
+    program_ = ResidentMemoryBytes();
+    for (size_t l = 0; l < config_.num_hidden_layers; ++l) Measure(l);
+  }
+
+  // Cuts from the largest pieces to the smallest.
+  std::vector<ForwardPlan> Candidates() const {
+    std::vector<ForwardPlan> plans;
+    for (const bool keeps : {true, false}) {
+      if (keeps && !job_.repeats) continue;
+      for (const size_t group : Groups()) plans.push_back(Plan(keeps, false, job_.rows, group));
+    }
+    // Without experts larger pieces than a group gain nothing; experts are prepared once for each piece.
+    for (size_t rows = has_experts_ ? job_.rows / 2 : 0;; rows /= 2) {
+      const size_t held = std::max(rows, job_.longest);
+      for (const size_t group : Groups()) plans.push_back(Plan(false, true, std::max(held, group), group));
+      if (held == job_.longest) return plans;
+    }
+  }
+
+ private:
+  void Measure(size_t l) {
+    const LayerLayout& layer = source_.layout().layers[l];
+    uint64_t prepared = 0, of_experts = 0;
+    for (const LinearSpec& linear : layer.linears) {
+      const bool is_expert = layer.experts && linear.name.starts_with("mlp.");
+      (is_expert ? of_experts : prepared) += backend_.PreparedBytes(linear.out, linear.in);
+      widest_ = std::max<uint64_t>(widest_, linear.in);
+    }
+    if (layer.experts) {
+      has_experts_ = true;
+      prepared +=
+          of_experts / layer.experts->count + Floats(layer.experts->router.out * layer.experts->router.in);
+      experts_ = std::max<uint64_t>(experts_, layer.experts->count);
+      active_ = std::max<uint64_t>(active_, layer.experts->active);
+    } else {
+      has_dense_ = true;
+    }
+    prepared += source_.OwnedBytes(l);
+    one_layer_ = std::max(one_layer_, prepared);
+    all_layers_ += prepared;
+    // Of experts one is read at a time.
+    const uint64_t stored = source_.StoredBytes(l);
+    const uint64_t mapped = layer.experts ? stored / layer.linears.size() * 7 : stored;
+    mapped_ = std::max(mapped_, source_.OwnedBytes(l) > 0 ? 0 : mapped);
+    stored_ += stored;
+  }
+
+  // Rows that pass through attention together: whole sequences.
+  std::vector<size_t> Groups() const {
+    std::vector<size_t> groups;
+    for (size_t rows = kRowsPerGroup; rows > job_.longest; rows /= 2)
+      groups.push_back(std::min(rows, job_.rows));
+    groups.push_back(job_.longest);
+    groups.erase(std::unique(groups.begin(), groups.end()), groups.end());
+    return groups;
+  }
+
+  ForwardPlan Plan(bool keeps, bool in_file, size_t held, size_t group) const {
+    ForwardPlan plan;
+    plan.keeps_layers = keeps;
+    plan.scratch_file = in_file;
+    plan.rows_in_memory = std::min(held, job_.rows);
+    plan.rows_per_group = group;
+    plan.program = program_;
+    plan.weights = keeps ? all_layers_ : one_layer_;
+    plan.mapped = mapped_ + threads_ * kPanel * widest_ * (sizeof(float) + sizeof(uint16_t));
+    plan.activations = Floats(plan.rows_in_memory * config_.hidden_size);
+    plan.working = Working(group, plan.rows_in_memory);
+    plan.head = Head();
+    plan.bytes_read = stored_ + source_.config().vocab_size * config_.hidden_size * sizeof(uint16_t);
+    const double pairs = static_cast<double>(job_.rows) * static_cast<double>(job_.longest) / 2;
+    plan.flop = static_cast<double>(job_.rows) * (FlopPerToken(config_) - HeadFlop()) +
+                static_cast<double>(job_.scored) * HeadFlop() + pairs * AttentionFlopPerPosition(config_);
+    return plan;
+  }
+
+  double HeadFlop() const {
+    return 2.0 * static_cast<double>(config_.vocab_size) * static_cast<double>(config_.hidden_size);
+  }
+
+  uint64_t Working(uint64_t group, uint64_t held) const {
+    const uint64_t h = config_.hidden_size, q = config_.QuerySize(), kv = config_.KeyValueSize(),
+                   d = config_.head_dim;
+    const bool copies = backend_.compute() == Compute::kBF16;  // a product's input, rounded
+    const uint64_t tiles = 2 * threads_ * Floats(kTile * kPanel);
+    const uint64_t mlp_rows = has_dense_ ? std::min<uint64_t>(group, kRowsPerMlp) : 0;
+    uint64_t dense = Floats(group * (h + 2 * q + 2 * kv) + mlp_rows * config_.intermediate_size) + tiles;
+    const uint64_t padded = group + kTile * std::min<uint64_t>(job_.sequences, group);
+    const uint64_t attention = Floats(padded * 2 * kv + threads_ * kTile * (job_.longest + kTile + 2 * d));
+    const uint64_t rounded =
+        copies ? sizeof(uint16_t) * std::max(group * std::max(h, q), mlp_rows * config_.intermediate_size)
+               : Floats(kTile * widest_);
+    dense += std::max(attention, rounded) + Floats(job_.longest * d);  // and the rotary table
+    if (!has_experts_) return dense;
+    const uint64_t rows = std::min<uint64_t>(held, kRowsPerMlp), inner = config_.moe_intermediate_size;
+    const uint64_t mixture =
+        Floats(held * (h + experts_) + rows * (2 * h + inner)) + held * active_ * 12 + tiles;
+    return std::max(dense, mixture + mapped_);
+  }
+
+  uint64_t Head() const {
+    const uint64_t h = config_.hidden_size, rows = std::min<uint64_t>(job_.scored, kScoredAtOnce);
+    const uint64_t panels = (config_.vocab_size + kPanel - 1) / kPanel;
+    const uint64_t rounded = backend_.compute() == Compute::kBF16 ? rows * h * sizeof(uint16_t) : 0;
+    return Floats(rows * h) + rounded + rows * panels * 12 + job_.scored * sizeof(TokenScore) +
+           threads_ * (backend_.PreparedBytes(kPanel, h) + Floats(kPanel * h + kTile * kPanel) +
+                       (rounded > 0 ? kPanel * h * sizeof(uint16_t) : 0));
+  }
+
+  const LayerSource& source_;
+  const ModelConfig& config_;
+  const Backend& backend_;
+  const ForwardJob& job_;
+  uint64_t threads_, program_ = 0;
+  uint64_t one_layer_ = 0, all_layers_ = 0, mapped_ = 0, stored_ = 0, widest_ = 0, experts_ = 0, active_ = 0;
+  bool has_experts_ = false, has_dense_ = false;
+};
+
+double SecondsOf(const std::function<void()>& body) {
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+Matrix RandomRows(size_t rows, size_t cols) {
+  std::mt19937 rng(1);
+  std::normal_distribution<float> normal;
+  Matrix m(rows, cols);
+  for (size_t i = 0; i < rows * cols; ++i) m.data()[i] = normal(rng);
+  return m;
+}
+
+}  // namespace
+
+uint64_t ForwardPlan::Peak() const {
+  return program + activations +
+         std::max(weights + std::max(mapped, working), (keeps_layers ? weights : 0) + head);
+}
+
+std::string ForwardPlan::Text() const {
+  return fmt::format("{}: {} of weights at a time, {} activations{}, {} working memory, {} head, {} program",
+                     HumanBytes(Peak()), HumanBytes(weights + mapped), HumanBytes(activations),
+                     scratch_file ? " (the rest in a scratch file)" : "", HumanBytes(working),
+                     HumanBytes(head), HumanBytes(program));
+}
+
+ForwardPlan PlanForward(const LayerSource& source, const Backend& backend, const ForwardJob& job,
+                        const MemoryBudget& budget) {
+  const uint64_t bytes = budget.Bytes();
+  const std::vector<ForwardPlan> plans = Planner(source, backend, job).Candidates();
+  if (budget.least) return *std::ranges::min_element(plans, {}, &ForwardPlan::Peak);
+  const auto fitting = std::ranges::find_if(plans, [&](const ForwardPlan& p) { return p.Peak() <= bytes; });
+  if (fitting != plans.end()) return *fitting;
+  const ForwardPlan& least = *std::ranges::min_element(plans, {}, &ForwardPlan::Peak);
+  throw Error(ErrorKind::kResource,
+              fmt::format("{} of memory {}, expected at least {} for sequences of {} tokens ({})",
+                          HumanBytes(bytes), budget.bytes > 0 ? "allowed by --ram" : "to be had",
+                          HumanBytes(least.Peak()), job.longest, least.Text()))
+      .Hint("shorter windows or fewer threads need less");
+}
+
+double ProbeSeconds(const LayerSource& source, const Backend& backend, const ForwardJob& job) {
+  if (job.rows == 0) return 0;
+  const ModelConfig& c = source.config();
+  const size_t few = std::min<size_t>(job.longest, 64), many = std::min<size_t>(job.longest, 320);
+  Matrix x = RandomRows(job.longest, c.hidden_size);
+  const RopeTable rope = MakeRopeTable(c, job.longest);
+  size_t layer = c.num_hidden_layers - 1;  // in a mixture with some dense layers the last one is sparse
+  std::unique_ptr<PreparedLayer> prepared;
+  const double prepare =
+      SecondsOf([&] { prepared = std::make_unique<PreparedLayer>(source, layer, backend); });
+  const auto run = [&](size_t rows) {
+    const std::vector<SequenceRows> one = {{0, rows, 0}};
+    return SecondsOf([&] { prepared->Run(rope, one, rows, x.view()); });
+  };
+  run(few);  // compiles kernels
+  const double of_few = run(few), of_many = run(many);
+  const double per_row = many > few ? std::max(0.0, of_many - of_few) / static_cast<double>(many - few)
+                                    : of_few / static_cast<double>(few);
+  const double fixed = std::max(0.0, of_few - per_row * static_cast<double>(few));
+
+  Matrix q(job.longest, c.QuerySize()), k = RandomRows(job.longest, c.KeyValueSize()),
+                                        mixed(job.longest, c.QuerySize());
+  std::fill_n(q.data(), q.rows() * q.cols(), 0.1f);
+  const std::vector<SequenceRows> longest = {{0, job.longest, 0}};
+  const auto attend = [&] {
+    backend.Attention(q.view(), k.view(), k.view(),
+                      {c.num_attention_heads, c.num_key_value_heads, c.head_dim}, longest, mixed.view());
+  };
+  attend();
+  const double attention = SecondsOf(attend);
+  source.Release(layer);
+
+  const double rows = static_cast<double>(job.rows), layers = static_cast<double>(c.num_hidden_layers);
+  const double flop_per_row =
+      (FlopPerToken(c) - 2.0 * static_cast<double>(c.vocab_size * c.hidden_size)) / layers;
+  const double seconds_per_flop = per_row / flop_per_row;
+  const double head = static_cast<double>(job.scored) * 2.0 *
+                      static_cast<double>(c.vocab_size * c.hidden_size) * seconds_per_flop;
+  return layers * (prepare + fixed + rows * per_row + rows / static_cast<double>(job.longest) * attention) +
+         head;
+}
+
+}  // namespace lowbit
