@@ -7,12 +7,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 
 #include "lowbit/base/error.h"
 #include "lowbit/base/mapped_file.h"
+#include "lowbit/base/stop.h"
 
 namespace lowbit {
 namespace fs = std::filesystem;
@@ -144,14 +146,17 @@ AtomicFile::~AtomicFile() {
 
 void AtomicFile::Fail(std::string_view action) {
   const std::string reason = std::strerror(errno);
+  if (errno == EINTR) ThrowIfStopped();  // fsync and close on network file systems
   throw Error(ErrorKind::kResource, Place(path_),
               fmt::format("cannot {}: {} ({} bytes written so far)", action, reason, size_));
 }
 
 void AtomicFile::Write(std::span<const std::byte> bytes) {
   LOWBIT_ASSERT(fd_ >= 0);
+  constexpr size_t kPiece = size_t{1} << 26;  // between two looks for a request to stop
   while (!bytes.empty()) {
-    const ssize_t n = write(fd_, bytes.data(), bytes.size());
+    ThrowIfStopped();
+    const ssize_t n = write(fd_, bytes.data(), std::min(bytes.size(), kPiece));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) Fail("write");
     size_ += static_cast<size_t>(n);

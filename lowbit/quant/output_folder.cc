@@ -5,6 +5,7 @@
 
 #include "lowbit/base/files.h"
 #include "lowbit/base/log.h"
+#include "lowbit/base/stop.h"
 #include "lowbit/checkpoint/json_fields.h"
 
 namespace lowbit {
@@ -117,6 +118,7 @@ void OutputFolder::Begin() {
 }
 
 std::optional<PackedTensors> OutputFolder::Kept(const std::string& name) const {
+  ThrowIfStopped();
   if (!Exists(PathOf(name))) return std::nullopt;
   try {
     return ReadPackedFile(PathOf(name));

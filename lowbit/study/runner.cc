@@ -10,6 +10,7 @@
 #include "lowbit/base/files.h"
 #include "lowbit/base/hash.h"
 #include "lowbit/base/log.h"
+#include "lowbit/base/stop.h"
 #include "lowbit/quant/layer_stream.h"
 
 namespace lowbit {
@@ -129,7 +130,10 @@ void Measure(const Task& task, const LayerSource& source, const Tokenizer& token
   row.provenance.eval_seconds = SecondsSince(start);
 }
 
+// What an exception says in a cell's row. A request to stop is none of its business, nor are errors that
+// follow from one, as from a pipe that was closed.
 void MarkFailed(CellRow& row, ErrorKind kind, const std::string& what) {
+  ThrowIfStopped();
   row.status = CellStatus::kFailed;
   row.error_kind = Name(kind);
   row.error = what;
@@ -165,6 +169,7 @@ StudySummary RunPlan(const StudyPlan& plan, const std::string& folder, ResultsDb
   size_t model = plan.models.size(), recipe = 0;
   for (const PlannedCell& cell : plan.cells) {
     if (cell.state == CellState::kDone) continue;
+    ThrowIfStopped();
     if (cell.model != model || cell.recipe != recipe) {
       model = cell.model;
       recipe = cell.recipe;
