@@ -38,6 +38,12 @@ ArtefactInputs ReadPlan(const std::string& path) {
   return inputs;
 }
 
+void Remove(const std::string& path) {
+  std::error_code code;
+  fs::remove(path, code);
+  if (code) throw WriteError::Of(path, "remove", code.value());
+}
+
 bool Exists(const std::string& path) {
   std::error_code code;
   return fs::exists(fs::symlink_status(path, code));
@@ -113,8 +119,7 @@ std::optional<ArtefactInfo> OutputFolder::Finished() const {
 
 void OutputFolder::Begin() {
   WriteFileAtomic(PathOf(kPlanFileName), PlanText(inputs_));
-  std::error_code code;
-  fs::remove(PathOf(kArtefactManifest), code);
+  Remove(PathOf(kArtefactManifest));
 }
 
 std::optional<PackedTensors> OutputFolder::Kept(const std::string& name) const {
@@ -148,8 +153,7 @@ void OutputFolder::GiveUp() noexcept {
 
 void OutputFolder::Finish(const ArtefactInfo& info) {
   WriteArtefactInfo(folder_, info);
-  std::error_code code;
-  fs::remove(PathOf(kPlanFileName), code);
+  Remove(PathOf(kPlanFileName));
 }
 
 }  // namespace lowbit
