@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lowbit/study/sqlite.h"
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
 
 #include "lowbit/base/error.h"
@@ -10,12 +8,6 @@
 
 namespace lowbit {
 namespace {
-
-// Reasons of the system that make a failed opening (of the journal, too) one of writing.
-bool IsOfTheDisk(int error_number) {
-  static constexpr std::array kReasons = {ENOSPC, EDQUOT, EIO, EROFS, EMFILE, ENFILE, ENOMEM};
-  return std::find(kReasons.begin(), kReasons.end(), error_number) != kReasons.end();
-}
 
 // `error_number`: the reason of the system for the last failed call on the file; 0 = not known.
 [[noreturn]] void ThrowSqliteError(const std::string& path, int code, std::string_view reason,
@@ -37,10 +29,10 @@ bool IsOfTheDisk(int error_number) {
       throw WriteError(path, fmt::format("cannot write: {}", reason));
     case SQLITE_FULL:
       throw WriteError::Of(path, "write", ENOSPC);
+    case SQLITE_CANTOPEN:  // its journal; the file itself is open
+      throw WriteError(path, fmt::format("cannot open its journal: {}", reason));
     case SQLITE_PERM:
-    case SQLITE_CANTOPEN:
     case SQLITE_AUTH:
-      if (IsOfTheDisk(error_number)) throw WriteError::Of(path, "open it or its journal", error_number);
       throw Error(ErrorKind::kMissing, place, fmt::format("cannot open: {}", reason));
     case SQLITE_IOERR:
       if (error_number != 0) throw WriteError::Of(path, "read or write", error_number);
@@ -62,6 +54,9 @@ SqliteFile::SqliteFile(const std::string& path, int flags, int max_value_bytes) 
     const std::string reason = db_ != nullptr ? sqlite3_errmsg(db_) : "out of memory";
     const int error_number = db_ != nullptr ? sqlite3_system_errno(db_) : 0;
     sqlite3_close(db_);
+    if ((code & 0xFF) == SQLITE_CANTOPEN) {
+      throw Error(ErrorKind::kMissing, Place(path_), fmt::format("cannot open: {}", reason));
+    }
     ThrowSqliteError(path_, code, reason, error_number);
   }
   sqlite3_limit(db_, SQLITE_LIMIT_LENGTH, max_value_bytes);

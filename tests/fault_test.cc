@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every call that makes a file durable, failing or killing the process: one clear line and a documented exit code,
+// nothing lost, and the next run ends as if nothing had happened. fault_shim.c makes the faults.
+// LOWBIT_FAULTS: how many of a command's calls are tried in each mode (default: a few, spread over all of
+// them; 0 = every one).
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <sstream>
+
+#include "lowbit/base/files.h"
+#include "tests/interrupted.h"
+
+namespace lowbit {
+namespace {
+
+namespace fs = std::filesystem;
+using test::InterruptedSite;
+using test::Job;
+using test::Outcome;
+
+struct Mode {
+  const char* name;  // as the shim knows it
+  int error = 0;
+  bool kills = false;
+};
+constexpr std::array kModes = {
+    Mode{"fail", ENOSPC},
+    Mode{"fail", EIO},
+    Mode{"fail-on", ENOSPC},
+    Mode{"fail-on", EIO},
+    Mode{"short"},
+    Mode{"kill-before", 0, true},
+    Mode{"kill-half", 0, true},
+    Mode{"kill-after", 0, true},
+};
+
+class FaultTest : public testing::TestWithParam<Job> {
+ protected:
+  static void SetUpTestSuite() { site_ = new InterruptedSite(); }
+  static void TearDownTestSuite() {
+    delete site_;
+    site_ = nullptr;
+  }
+  FaultTest() { site_->Expected(GetParam()); }
+
+  Outcome Run(const std::vector<std::string>& command, const std::string& mode, int at, int error = 0) const {
+    // The sanitizers' runtime wants to be the first library; what they find gets a code of its own.
+    return test::Program(
+               command, "",
+               {"LD_PRELOAD=" LOWBIT_FAULT_SHIM, "LOWBIT_FAULT_FOLDER=" + site_->Out(),
+                "LOWBIT_FAULT_MODE=" + mode, fmt::format("LOWBIT_FAULT_AT={}", at),
+                fmt::format("LOWBIT_FAULT_ERRNO={}", error), "LOWBIT_FAULT_LOG=" + site_->Path("calls"),
+                "ASAN_OPTIONS=verify_asan_link_order=0:exitcode=99", "UBSAN_OPTIONS=exitcode=99"})
+        .Wait();
+  }
+  // What the shim counted since the last call of this.
+  std::vector<std::string> Calls() const {
+    std::vector<std::string> calls;
+    if (!fs::exists(site_->Path("calls"))) return calls;
+    std::istringstream lines(ReadFile(site_->Path("calls")));
+    for (std::string line; std::getline(lines, line);) calls.push_back(line);
+    fs::remove(site_->Path("calls"));
+    return calls;
+  }
+  int CountCalls() const {
+    const Outcome outcome = Run(site_->Prepare(GetParam()), "count", 0);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return static_cast<int>(Calls().size());
+  }
+  // One line that begins with "error: " and names a file of the output folder.
+  testing::AssertionResult SaysWhatFailed(const Outcome& outcome) const {
+    std::istringstream lines(outcome.err);
+    std::vector<std::string> errors;
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with("error: ")) errors.push_back(line);
+    }
+    if (errors.size() == 1 && errors[0].starts_with("error: " + site_->Out())) {
+      return testing::AssertionSuccess();
+    }
+    return testing::AssertionFailure() << errors.size() << " lines of error, expected one with the path:\n"
+                                       << outcome.err;
+  }
+  static InterruptedSite* site_;
+};
+
+InterruptedSite* FaultTest::site_ = nullptr;
+
+// Calls to try, of `count`: all of them, or some in equal steps that begin elsewhere in each mode.
+std::vector<int> ChosenCalls(int count, int wanted, size_t mode) {
+  std::vector<int> chosen;
+  if (wanted <= 0 || wanted > count) wanted = count;
+  for (int i = 0; i < wanted; ++i) {
+    const double begin = static_cast<double>(mode) / kModes.size();
+    chosen.push_back(1 + static_cast<int>((i + begin) * count / wanted));
+  }
+  return chosen;
+}
+
+TEST_P(FaultTest, NothingIsLostWhateverCallFails) {
+  const int count = CountCalls();
+  const int wanted = test::FromEnvironment("LOWBIT_FAULTS", GetParam() == Job::kStudy ? 6 : 2);
+  ASSERT_GT(count, 3);
+  int faults = 0, errors = 0, kills = 0;
+  for (size_t m = 0; m < kModes.size(); ++m) {
+    const Mode& mode = kModes[m];
+    for (const int at : ChosenCalls(count, wanted, m)) {
+      const std::vector<std::string> command = site_->Prepare(GetParam());
+      Calls();
+      const Outcome outcome = Run(command, mode.name, at, mode.error);
+      const std::vector<std::string> calls = Calls();
+      const std::string call =
+          static_cast<size_t>(at) <= calls.size() ? calls[static_cast<size_t>(at) - 1] : "-";
+      SCOPED_TRACE(fmt::format("{} {} at call {} of {}: exit code {}\n{}", mode.name, mode.error, call, count,
+                               outcome.exit_code, outcome.err));
+      ++faults;
+      if (mode.kills) {
+        kills += outcome.exit_code == 128 + SIGKILL ? 1 : 0;
+        EXPECT_TRUE(outcome.exit_code == 128 + SIGKILL || static_cast<size_t>(at) > calls.size());
+      } else if (outcome.exit_code != 0) {  // some calls may fail: that of a lock's holder, of cleaning up
+        ++errors;
+        EXPECT_EQ(outcome.exit_code, 5);
+        EXPECT_TRUE(SaysWhatFailed(outcome));
+      }
+      size_t acknowledged = AcknowledgedCells(outcome);
+      if (mode.kills) {  // and once more while it recovers
+        acknowledged += AcknowledgedCells(Run(command, mode.name, 1 + (at * 7) % count, mode.error));
+      }
+      EXPECT_TRUE(site_->Recovers(GetParam(), command, acknowledged));
+    }
+  }
+  std::printf("%d calls in all; %d faults: %d ended by an error, %d by a kill\n", count, faults, errors,
+              kills);
+  EXPECT_GT(errors, faults / 8);
+  EXPECT_GT(kills, faults / 8);
+}
+
+std::string JobName(const testing::TestParamInfo<Job>& job) {
+  return job.param == Job::kStudy ? "Study" : job.param == Job::kQuantize ? "Quantize" : "Report";
+}
+INSTANTIATE_TEST_SUITE_P(Jobs, FaultTest, testing::Values(Job::kQuantize, Job::kStudy, Job::kReport),
+                         JobName);
+
+}  // namespace
+}  // namespace lowbit
