@@ -101,8 +101,10 @@ class QuantizedModel {
     try {
       return quantize();
     } catch (const Error& e) {
-      if (e.kind() != ErrorKind::kConflict) throw;
-      LogDetail(fmt::format("{}; making it anew", e.what()));  // an earlier run had other inputs
+      // What an earlier run left has other inputs, or was damaged since.
+      const bool is_of_scratch = e.place().file().starts_with(folder_.string());
+      if (!is_of_scratch || (e.kind() != ErrorKind::kConflict && e.kind() != ErrorKind::kContent)) throw;
+      LogDetail(fmt::format("{}; making it anew", e.what()));
     }
     std::error_code code;
     fs::remove_all(folder_, code);

@@ -126,10 +126,18 @@ TEST_F(RunPlanTest, LeftoversOfOtherInputsAreMadeAnew) {
                       R"(", "recipe": "rtn-w8-channel", "code_version": "0"})");
   WriteFileAtomic(scratch + "/layer-00000.safetensors", "something else");
   WriteFileAtomic(folder_.File("scratch/of an earlier study file"), "");
-  const std::vector<CellRow> rows = Rows([] { return Measurement{"perplexity", 2, std::nullopt, 1, false}; });
+  const Behaviour two = [] { return Measurement{"perplexity", 2, std::nullopt, 1, false}; };
+  std::vector<CellRow> rows = Rows(two);
   ASSERT_EQ(rows.size(), 2u);
   EXPECT_EQ(rows[1].status, CellStatus::kDone) << rows[1].error;
   EXPECT_FALSE(fs::exists(folder_.File("scratch")));
+
+  fs::remove(folder_.File("results.db"));
+  MakeDirectory(scratch);
+  WriteFileAtomic(scratch + "/quantize.plan.json", "{ damaged");
+  rows = Rows(two);
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[1].status, CellStatus::kDone) << rows[1].error;
 }
 
 }  // namespace
