@@ -49,29 +49,10 @@ class FaultTest : public testing::TestWithParam<Job> {
   }
   FaultTest() { site_->Expected(GetParam()); }
 
-  Outcome Run(const std::vector<std::string>& command, const std::string& mode, int at, int error = 0) const {
-    // The sanitizers' runtime wants to be the first library; what they find gets a code of its own.
-    return test::Program(
-               command, "",
-               {"LD_PRELOAD=" LOWBIT_FAULT_SHIM, "LOWBIT_FAULT_FOLDER=" + site_->Out(),
-                "LOWBIT_FAULT_MODE=" + mode, fmt::format("LOWBIT_FAULT_AT={}", at),
-                fmt::format("LOWBIT_FAULT_ERRNO={}", error), "LOWBIT_FAULT_LOG=" + site_->Path("calls"),
-                "ASAN_OPTIONS=verify_asan_link_order=0:exitcode=99", "UBSAN_OPTIONS=exitcode=99"})
-        .Wait();
-  }
-  // What the shim counted since the last call of this.
-  std::vector<std::string> Calls() const {
-    std::vector<std::string> calls;
-    if (!fs::exists(site_->Path("calls"))) return calls;
-    std::istringstream lines(ReadFile(site_->Path("calls")));
-    for (std::string line; std::getline(lines, line);) calls.push_back(line);
-    fs::remove(site_->Path("calls"));
-    return calls;
-  }
   int CountCalls() const {
-    const Outcome outcome = Run(site_->Prepare(GetParam()), "count", 0);
+    const Outcome outcome = site_->RunWith({}, site_->Prepare(GetParam()));
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-    return static_cast<int>(Calls().size());
+    return static_cast<int>(site_->Calls().size());
   }
   // One line that begins with "error: " and names a file of the output folder.
   testing::AssertionResult SaysWhatFailed(const Outcome& outcome) const {
@@ -111,9 +92,8 @@ TEST_P(FaultTest, NothingIsLostWhateverCallFails) {
     const Mode& mode = kModes[m];
     for (const int at : ChosenCalls(count, wanted, m)) {
       const std::vector<std::string> command = site_->Prepare(GetParam());
-      Calls();
-      const Outcome outcome = Run(command, mode.name, at, mode.error);
-      const std::vector<std::string> calls = Calls();
+      const Outcome outcome = site_->RunWith({mode.name, at, mode.error}, command);
+      const std::vector<std::string> calls = site_->Calls();
       const std::string call =
           static_cast<size_t>(at) <= calls.size() ? calls[static_cast<size_t>(at) - 1] : "-";
       SCOPED_TRACE(fmt::format("{} {} at call {} of {}: exit code {}\n{}", mode.name, mode.error, call, count,
@@ -129,7 +109,7 @@ TEST_P(FaultTest, NothingIsLostWhateverCallFails) {
       }
       size_t acknowledged = AcknowledgedCells(outcome);
       if (mode.kills) {  // and once more while it recovers
-        acknowledged += AcknowledgedCells(Run(command, mode.name, 1 + (at * 7) % count, mode.error));
+        acknowledged += AcknowledgedCells(site_->RunWith({mode.name, 1 + (at * 7) % count, 0}, command));
       }
       EXPECT_TRUE(site_->Recovers(GetParam(), command, acknowledged));
     }

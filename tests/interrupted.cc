@@ -80,9 +80,14 @@ InterruptedSite::InterruptedSite() : folder_("interrupted") {
   WriteFileAtomic(Path("study.yaml"),
                   "study: s\nmodels: [model]\nrecipes: [full, rtn-w4-g32, 'rtn-w2-channel:head=w8-g64']\n"
                   "tasks: [{task: 'text:a.txt', window: 32}, {task: 'text:b.txt', window: 32}]\n");
+}
+
+// For reports.
+void InterruptedSite::MakeResults() const {
+  if (fs::exists(Path("results.db"))) return;
   const Outcome made = RunLowbit(Prepare(Job::kStudy));
   if (made.exit_code != 0) throw Error(ErrorKind::kInternal, made.err);
-  fs::copy_file(Out() + "/results.db", Path("results.db"));
+  fs::rename(Out() + "/results.db", Path("results.db"));
 }
 
 void InterruptedSite::MakeModel() const {
@@ -90,7 +95,8 @@ void InterruptedSite::MakeModel() const {
   for (const char* name : {"config.json", "model.safetensors"}) {
     fs::copy_file(std::string(LOWBIT_TESTDATA) + "/models/tiny-qwen3/" + name, Path("model/") + name);
   }
-  WriteFileAtomic(Path("model/tokenizer.json"), TinyTokenizer());
+  static const std::string tokenizer = TinyTokenizer();
+  WriteFileAtomic(Path("model/tokenizer.json"), tokenizer);
 }
 
 std::vector<std::string> InterruptedSite::Prepare(Job job) const {
@@ -101,11 +107,32 @@ std::vector<std::string> InterruptedSite::Prepare(Job job) const {
     case Job::kStudy:
       return {"study", Path("study.yaml"), "-o", Out(), "-t", "2"};
     case Job::kReport:
+      MakeResults();
+      fs::remove_all(Out());
       MakeDirectory(Out());
       WriteFileAtomic(Out() + "/report.html", "an old report");
       return {"report", Path("results.db"), "-o", Out() + "/report.html"};
   }
   return {};
+}
+
+Outcome InterruptedSite::RunWith(const Fault& fault, const std::vector<std::string>& command) const {
+  fs::remove(Path("calls"));
+  return Program(command, "",
+                 {"LD_PRELOAD=" LOWBIT_FAULT_SHIM, "LOWBIT_FAULT_FOLDER=" + Out(),
+                  "LOWBIT_FAULT_MODE=" + fault.mode, fmt::format("LOWBIT_FAULT_AT={}", fault.at),
+                  fmt::format("LOWBIT_FAULT_ERRNO={}", fault.error), "LOWBIT_FAULT_LOG=" + Path("calls"),
+                  // The sanitizers' runtime wants to be the first library.
+                  "ASAN_OPTIONS=verify_asan_link_order=0:exitcode=99", "UBSAN_OPTIONS=exitcode=99"})
+      .Wait();
+}
+
+std::vector<std::string> InterruptedSite::Calls() const {
+  std::vector<std::string> calls;
+  if (!fs::exists(Path("calls"))) return calls;
+  std::istringstream lines(ReadFile(Path("calls")));
+  for (std::string line; std::getline(lines, line);) calls.push_back(line);
+  return calls;
 }
 
 Remains InterruptedSite::Read() const {

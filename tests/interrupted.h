@@ -26,6 +26,13 @@ struct Remains {
 };
 
 // A tiny model with a tokenizer, texts, a study of six cells and its results; output folders beside them.
+// What fault_shim.c does at call `at` (from 1; 0 = count only) of those that make the output durable.
+struct Fault {
+  std::string mode = "count";
+  int at = 0;
+  int error = 0;  // errno of a call that fails
+};
+
 class InterruptedSite {
  public:
   InterruptedSite();
@@ -34,6 +41,11 @@ class InterruptedSite {
   std::string Out() const { return folder_ / "out"; }
   // Into Out(), which it empties first. A report finds an old one in its place.
   std::vector<std::string> Prepare(Job job) const;
+
+  // Runs a command whose calls on Out() meet the fault. What sanitizers find is exit code 99.
+  Outcome RunWith(const Fault& fault, const std::vector<std::string>& command) const;
+  // The calls of the last RunWith, one line each.
+  std::vector<std::string> Calls() const;
 
   Remains Read() const;
   // What an undisturbed run leaves; made once.
@@ -45,6 +57,7 @@ class InterruptedSite {
 
  private:
   void MakeModel() const;
+  void MakeResults() const;
   TempFolder folder_;
   std::map<Job, Remains> expected_;
 };
