@@ -10,16 +10,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <filesystem>
-#include <sstream>
 
-#include "lowbit/base/files.h"
 #include "tests/interrupted.h"
 
 namespace lowbit {
 namespace {
 
-namespace fs = std::filesystem;
 using test::InterruptedSite;
 using test::Job;
 using test::Outcome;
@@ -53,19 +49,6 @@ class FaultTest : public testing::TestWithParam<Job> {
     const Outcome outcome = site_->RunWith({}, site_->Prepare(GetParam()));
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
     return static_cast<int>(site_->Calls().size());
-  }
-  // One line that begins with "error: " and names a file of the output folder.
-  testing::AssertionResult SaysWhatFailed(const Outcome& outcome) const {
-    std::istringstream lines(outcome.err);
-    std::vector<std::string> errors;
-    for (std::string line; std::getline(lines, line);) {
-      if (line.starts_with("error: ")) errors.push_back(line);
-    }
-    if (errors.size() == 1 && errors[0].starts_with("error: " + site_->Out())) {
-      return testing::AssertionSuccess();
-    }
-    return testing::AssertionFailure() << errors.size() << " lines of error, expected one with the path:\n"
-                                       << outcome.err;
   }
   static InterruptedSite* site_;
 };
@@ -105,7 +88,7 @@ TEST_P(FaultTest, NothingIsLostWhateverCallFails) {
       } else if (outcome.exit_code != 0) {  // some calls may fail: that of a lock's holder, of cleaning up
         ++errors;
         EXPECT_EQ(outcome.exit_code, 5);
-        EXPECT_TRUE(SaysWhatFailed(outcome));
+        EXPECT_TRUE(site_->SaysWhatFailed(outcome));
       }
       size_t acknowledged = AcknowledgedCells(outcome);
       if (mode.kills) {  // and once more while it recovers

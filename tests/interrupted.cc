@@ -73,6 +73,7 @@ std::string Difference(const Remains& is, const Remains& expected) {
 
 InterruptedSite::InterruptedSite() : folder_("interrupted") {
   MakeModel();
+  MakeDirectory(Disk());
   std::string text = "What does every bit cost? ";
   for (int i = 0; i < 12; ++i) text += "It was the year " + std::to_string(1900 + 7 * i) + ". ";
   WriteFileAtomic(Path("a.txt"), text);
@@ -152,6 +153,17 @@ const Remains& InterruptedSite::Expected(Job job) {
   const Outcome outcome = RunLowbit(Prepare(job));
   if (outcome.exit_code != 0) throw Error(ErrorKind::kInternal, outcome.err);
   return expected_[job] = Read();
+}
+
+testing::AssertionResult InterruptedSite::SaysWhatFailed(const Outcome& outcome) const {
+  std::istringstream lines(outcome.err);
+  std::vector<std::string> errors;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("error: ")) errors.push_back(line);
+  }
+  if (errors.size() == 1 && errors[0].starts_with("error: " + Out())) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << errors.size() << " lines of error, expected one with the path:\n"
+                                     << outcome.err;
 }
 
 testing::AssertionResult InterruptedSite::Recovers(Job job, const std::vector<std::string>& command,

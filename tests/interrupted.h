@@ -38,7 +38,8 @@ class InterruptedSite {
   InterruptedSite();
 
   std::string Path(const std::string& name) const { return folder_ / name; }
-  std::string Out() const { return folder_ / "out"; }
+  std::string Disk() const { return folder_ / "disk"; }  // where a small file system may be mounted
+  std::string Out() const { return Disk() + "/out"; }
   // Into Out(), which it empties first. A report finds an old one in its place.
   std::vector<std::string> Prepare(Job job) const;
 
@@ -50,6 +51,9 @@ class InterruptedSite {
   Remains Read() const;
   // What an undisturbed run leaves; made once.
   const Remains& Expected(Job job);
+
+  // stderr has one line that begins with "error: ", and it names a file or folder of the output.
+  testing::AssertionResult SaysWhatFailed(const Outcome& outcome) const;
 
   // The last run of a job that was interrupted: exit code 0, and everything as if nothing had happened.
   // `acknowledged`: cells that earlier runs called finished, which must not be measured again.

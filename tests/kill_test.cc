@@ -10,9 +10,11 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <random>
 
+#include "lowbit/base/files.h"
 #include "tests/interrupted.h"
 
 namespace lowbit {
@@ -103,6 +105,19 @@ TEST_P(KillTest, AskedToStopItSaysSoAndLeavesNothingHalf) {
   }
   std::printf("%d runs were stopped under way, in %d tries\n", stopped, tries);
   EXPECT_EQ(stopped, moments_);
+}
+
+// The reader of its messages leaves before the first one.
+TEST_P(KillTest, AClosedPipeEndsItWithoutAWordAndNothingIsLost) {
+  site_->Prepare(GetParam());
+  std::string line = "((sleep 0.2; exec '" + test::PathOfProgram() + "'";
+  for (const std::string& argument : command_) line += " '" + argument + "'";
+  const std::string code = site_->Path("code");
+  fs::remove(code);
+  ASSERT_EQ(std::system((line + " 2>&1); echo $? > '" + code + "') | true").c_str()), 0);
+  for (int i = 0; i < 600 && !fs::exists(code); ++i) usleep(100'000);  // the shell waits for `true` alone
+  EXPECT_TRUE(site_->Recovers(GetParam(), command_, 0));
+  EXPECT_EQ(std::atoi(ReadFile(code).c_str()), 128 + SIGPIPE);
 }
 
 std::string JobName(const testing::TestParamInfo<Job>& job) {

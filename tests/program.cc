@@ -24,19 +24,19 @@ void Redirect(const std::string& path, int flags, int target) {
   close(fd);
 }
 
-// The build's own, or what $LOWBIT_PROGRAM names: an optimised one for long loops.
-const char* PathOfProgram() {
+}  // namespace
+
+std::string PathOfProgram() {
   const char* other = std::getenv("LOWBIT_PROGRAM");
   return other != nullptr ? other : LOWBIT_PROGRAM;
 }
-
-}  // namespace
 
 Program::Program(const std::vector<std::string>& arguments, const std::string& input,
                  const std::vector<std::string>& environment)
     : folder_(std::make_unique<TempFolder>("run")) {
   WriteFileAtomic(*folder_ / "in", input);
-  std::vector<char*> argv = {const_cast<char*>(PathOfProgram())};
+  std::string program = PathOfProgram();
+  std::vector<char*> argv = {program.data()};
   for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
   argv.push_back(nullptr);
   child_ = fork();

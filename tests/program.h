@@ -15,6 +15,9 @@ struct Outcome {
   std::string out, err;
 };
 
+// The build's own, or what $LOWBIT_PROGRAM names: an optimised one for long loops.
+std::string PathOfProgram();
+
 // `arguments` go to the program as they are; `input` to its stdin.
 Outcome RunLowbit(const std::vector<std::string>& arguments, const std::string& input = "");
 
