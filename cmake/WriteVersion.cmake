@@ -4,11 +4,24 @@ execute_process(COMMAND git -C ${SOURCE_DIR} rev-parse --short=12 HEAD
 if(failed)
   set(commit "unknown")
 else()
-  # Only what goes into the binary counts: a changed README does not make other numbers.
-  execute_process(COMMAND git -C ${SOURCE_DIR} status --porcelain --untracked-files=no -- lowbit cmake CMakeLists.txt
-                  OUTPUT_VARIABLE dirty ERROR_QUIET)
-  if(dirty)
-    string(APPEND commit "-dirty")
+  # Only what goes into the binary counts: a changed README does not make other numbers. Two builds of the same
+  # commit with other changes are two versions, so the changes' hash belongs to the name.
+  set(sources lowbit cmake CMakeLists.txt)
+  execute_process(COMMAND git -C ${SOURCE_DIR} diff --no-ext-diff HEAD -- ${sources}
+                  OUTPUT_VARIABLE changes ERROR_QUIET)
+  execute_process(COMMAND git -C ${SOURCE_DIR} ls-files --others --exclude-standard -- ${sources}
+                  OUTPUT_VARIABLE added OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  string(REPLACE "\n" ";" added "${added}")
+  foreach(file IN LISTS added)
+    if(NOT file MATCHES "_test\\.cc$" AND EXISTS ${SOURCE_DIR}/${file})
+      file(SHA256 ${SOURCE_DIR}/${file} hash)
+      string(APPEND changes "${file} ${hash}\n")
+    endif()
+  endforeach()
+  if(changes)
+    string(SHA256 hash "${changes}")
+    string(SUBSTRING ${hash} 0 8 hash)
+    string(APPEND commit "-dirty-${hash}")
   endif()
 endif()
 set(text "#pragma once\n#define LOWBIT_VERSION \"${VERSION}\"\n#define LOWBIT_COMMIT \"${commit}\"\n")

@@ -2,6 +2,9 @@
 // Runs the lowbit program as a user would.
 #pragma once
 
+#include <sys/types.h>
+
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,8 +15,30 @@ struct Outcome {
   std::string out, err;
 };
 
+// The build's own, or what $LOWBIT_PROGRAM names: an optimised one for long loops.
+std::string PathOfProgram();
+
 // `arguments` go to the program as they are; `input` to its stdin.
 Outcome RunLowbit(const std::vector<std::string>& arguments, const std::string& input = "");
+
+class TempFolder;
+
+// The program under way. `environment`: "NAME=value", added to the test's own.
+class Program {
+ public:
+  explicit Program(const std::vector<std::string>& arguments, const std::string& input = "",
+                   const std::vector<std::string>& environment = {});
+  ~Program();
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  void Send(int signal) const;  // does nothing once it has ended
+  Outcome Wait();               // once
+
+ private:
+  std::unique_ptr<TempFolder> folder_;
+  pid_t child_ = -1;
+};
 
 // A folder of its own under the test's temporary folder, removed with the object.
 class TempFolder {

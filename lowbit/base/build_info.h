@@ -6,8 +6,9 @@
 
 namespace lowbit {
 
-std::string VersionText();   // "0.1.0"
-std::string CodeVersion();   // "0.1.0+1a2b3c4d5e6f" (commit; "-dirty" when sources differed from it)
+std::string VersionText();  // "0.1.0"
+// "0.1.0+1a2b3c4d5e6f": the commit; sources that differ from it add "-dirty-" and 8 digits of a hash.
+std::string CodeVersion();
 std::string CompilerText();  // "GCC 12.2.0"
 
 std::string CpuName();  // "AMD EPYC 9654 96-Core Processor", as the kernel reports it; "unknown" otherwise

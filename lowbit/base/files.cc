@@ -7,12 +7,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "lowbit/base/error.h"
 #include "lowbit/base/mapped_file.h"
+#include "lowbit/base/stop.h"
 
 namespace lowbit {
 namespace fs = std::filesystem;
@@ -26,8 +29,14 @@ bool SyncFolder(const fs::path& folder) {
   const int fd = open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return false;
   const bool ok = fsync(fd) == 0;
+  const int reason = errno;
   close(fd);
+  errno = reason;
   return ok;
+}
+
+std::string NameOfTemporary(const std::string& file, pid_t owner) {
+  return fmt::format(".{}.{}{}", file, owner, kTempSuffix);
 }
 
 // The process id in ".NAME.PID.tmp", or 0 for another name.
@@ -54,6 +63,24 @@ bool IsAbandoned(const fs::path& path) {
   const bool abandoned = fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && !IsLockedByAnother(fd);
   close(fd);
   return abandoned;
+}
+
+// Temporaries of this very target. Its folder is nobody's in particular and not locked: a file of a living
+// process may be one that it has just made and not locked yet.
+void RemoveStaleTemporariesOf(const fs::path& target) {
+  const std::string of = target.filename().string();
+  const fs::path folder = target.parent_path();
+  std::error_code code;
+  for (fs::directory_iterator it(folder.empty() ? "." : folder, code), end; !code && it != end;
+       it.increment(code)) {
+    const std::string name = it->path().filename().string();
+    const pid_t owner = OwnerOfTemporary(name);
+    if (owner <= 0 || name != NameOfTemporary(of, owner) || owner == getpid() || kill(owner, 0) == 0 ||
+        errno != ESRCH)
+      continue;
+    std::error_code ignored;
+    if (IsAbandoned(it->path())) fs::remove(it->path(), ignored);
+  }
 }
 
 }  // namespace
@@ -100,14 +127,35 @@ void RequireDirectory(const std::string& path, std::string_view what) {
 }
 
 void MakeDirectory(const std::string& path) {
+  std::vector<fs::path> made;  // innermost first
+  std::error_code ignored;     // the reason is that of create_directories
+  for (fs::path p = path; !p.empty() && !fs::exists(p, ignored); p = p.parent_path()) made.push_back(p);
   std::error_code code;
   fs::create_directories(path, code);
-  std::error_code ignored;  // the reason is that of create_directories
-  if (fs::is_directory(path, ignored)) return;
-  if (fs::exists(path, ignored)) {
-    throw Error(ErrorKind::kConflict, Place(path), "is a file, expected a folder or nothing");
+  if (!fs::is_directory(path, ignored)) {
+    if (fs::exists(path, ignored)) {
+      throw Error(ErrorKind::kConflict, Place(path), "is a file, expected a folder or nothing");
+    }
+    throw WriteError::Of(path, "create the folder", code.value());
   }
-  throw Error(ErrorKind::kResource, Place(path), fmt::format("cannot create the folder: {}", code.message()));
+  // A file is as durable as the folders above it.
+  for (const fs::path& p : made) {
+    if (!SyncFolder(p.parent_path())) throw WriteError::Of(path, "sync the folder above", errno);
+  }
+}
+
+WriteError WriteError::Of(const std::string& path, std::string_view action, int error_number,
+                          std::string_view detail) {
+  std::string message = fmt::format("cannot {}: {}", action, std::strerror(error_number));
+  std::string more(detail);
+  std::error_code code;
+  fs::path folder = fs::path(path).parent_path();
+  const fs::space_info space = fs::space(folder.empty() ? "." : folder, code);
+  if ((error_number == ENOSPC || error_number == EDQUOT) && !code) {
+    more += fmt::format("{}{} bytes free", more.empty() ? "" : ", ", space.available);
+  }
+  if (!more.empty()) message += fmt::format(" ({})", more);
+  return {path, message};
 }
 
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
@@ -116,13 +164,12 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   if (fs::is_directory(target, ignored)) {
     throw Error(ErrorKind::kConflict, Place(path_), "is a folder, expected a file to write");
   }
-  temp_ = (target.parent_path() / fmt::format(".{}.{}{}", target.filename().string(), getpid(), kTempSuffix))
-              .string();
+  RemoveStaleTemporariesOf(target);
+  temp_ = (target.parent_path() / NameOfTemporary(target.filename().string(), getpid())).string();
   fd_ = open(temp_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
   if (fd_ < 0) {
-    const std::string reason = std::strerror(errno);
     temp_.clear();
-    throw Error(ErrorKind::kResource, Place(path_), fmt::format("cannot create: {}", reason));
+    Fail("create");
   }
   if (IsLockedByAnother(fd_)) {
     close(fd_);
@@ -130,10 +177,11 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
                 "is being written already, expected one writer at a time");
   }
   if (ftruncate(fd_, 0) != 0) {  // a killed process of the same number may have left it
-    const std::string reason = std::strerror(errno);
+    const int reason = errno;
     close(fd_);
     unlink(temp_.c_str());
-    throw Error(ErrorKind::kResource, Place(path_), fmt::format("cannot create: {}", reason));
+    errno = reason;
+    Fail("create");
   }
 }
 
@@ -143,15 +191,18 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::Fail(std::string_view action) {
-  const std::string reason = std::strerror(errno);
-  throw Error(ErrorKind::kResource, Place(path_),
-              fmt::format("cannot {}: {} ({} bytes written so far)", action, reason, size_));
+  const int reason = errno;
+  if (reason == EINTR) ThrowIfStopped();  // fsync and close on network file systems
+  throw WriteError::Of(path_, action, reason,
+                       size_ == 0 ? "" : fmt::format("{} bytes written so far", size_));
 }
 
 void AtomicFile::Write(std::span<const std::byte> bytes) {
   LOWBIT_ASSERT(fd_ >= 0);
+  constexpr size_t kPiece = size_t{1} << 26;  // between two looks for a request to stop
   while (!bytes.empty()) {
-    const ssize_t n = write(fd_, bytes.data(), bytes.size());
+    ThrowIfStopped();
+    const ssize_t n = write(fd_, bytes.data(), std::min(bytes.size(), kPiece));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) Fail("write");
     size_ += static_cast<size_t>(n);
@@ -181,9 +232,7 @@ size_t RemoveStaleTemporaries(const std::string& folder) {
   size_t removed = 0;
   std::error_code code;
   for (fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code)) {
-    const pid_t owner = OwnerOfTemporary(it->path().filename().string());
-    if (owner <= 0 || kill(owner, 0) == 0 || errno != ESRCH) continue;
-    if (!IsAbandoned(it->path())) continue;  // its writer is on another machine
+    if (OwnerOfTemporary(it->path().filename().string()) <= 0 || !IsAbandoned(it->path())) continue;
     std::error_code ignored;
     removed += fs::remove(it->path(), ignored) ? 1 : 0;
   }

@@ -8,7 +8,20 @@
 #include <string>
 #include <string_view>
 
+#include "lowbit/base/error.h"
+
 namespace lowbit {
+
+// A file or folder that could not be written: the disk is full, broken, read-only. An Error{kResource} of its
+// own type because what is written next will fail alike: a study ends with it, where other errors end a cell.
+class WriteError : public Error {
+ public:
+  WriteError(const std::string& path, std::string message)
+      : Error(ErrorKind::kResource, Place(path), std::move(message)) {}
+  // For a call that failed: `action` ("write"), the reason of the system, and for a full disk what is free.
+  static WriteError Of(const std::string& path, std::string_view action, int error_number,
+                       std::string_view detail = "");
+};
 
 // Whole content of a regular file. Throws Error{kMissing} when it cannot be read, is a directory, a
 // pipe or a device (never blocks), and Error{kContent} when it holds more than `max_bytes`.
@@ -17,13 +30,13 @@ std::string ReadFile(const std::string& path, size_t max_bytes = size_t{1} << 30
 // Throws Error{kMissing} unless `path` is a directory that can be entered.
 void RequireDirectory(const std::string& path, std::string_view what);
 
-// Creates `path` and its parents. Throws Error{kResource}, or Error{kConflict} if a file is in the way.
+// Creates `path` and its parents, durably. Throws WriteError, or Error{kConflict} if a file is in the way.
 void MakeDirectory(const std::string& path);
 
 // A file that appears under its name only when it is complete: written beside the target as
 // ".NAME.PID.tmp", then fsync, rename, fsync of the folder. Dropped without Commit() it leaves nothing.
-// Every failure is an Error{kResource} with the path and the reason of the system; a file that this process
-// writes already is an Error{kConflict}.
+// Every failure is a WriteError with the path and the reason of the system; a file that this process writes
+// already is an Error{kConflict}. Before it begins, what killed writers of the same file left is removed.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);
@@ -45,8 +58,9 @@ class AtomicFile {
 
 void WriteFileAtomic(const std::string& path, std::string_view content);
 
-// Removes temporary files that an earlier, killed process left in `folder`: names of AtomicFile's form
-// whose process is gone and that nobody holds the lock of, also not on another machine. Returns how many.
+// Removes temporary files that killed processes left in `folder`, which the caller has locked (LockFile):
+// names of AtomicFile's form that nobody is writing, also not on another machine. Returns how many.
+// The numbers in the names are not asked: after a reboot, or in a container, another process has them.
 size_t RemoveStaleTemporaries(const std::string& folder);
 
 }  // namespace lowbit

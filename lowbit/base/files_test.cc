@@ -15,6 +15,7 @@
 #include <functional>
 
 #include "lowbit/base/error.h"
+#include "lowbit/base/lock_file.h"
 #include "lowbit/base/mapped_file.h"
 #include "lowbit/base/test_folder.h"
 
@@ -144,14 +145,14 @@ pid_t GoneProcess() {
   return child;
 }
 
-TEST(RemoveStaleTemporaries, RemovesThoseOfGoneProcessesOnly) {
+TEST(RemoveStaleTemporaries, RemovesItsOwnKindOfFilesOnly) {
   const TestFolder folder;
   const pid_t gone = GoneProcess();
   const auto touch = [&](const std::string& name) { std::ofstream(folder.File(name)) << "x"; };
   touch(fmt::format(".a.{}.tmp", gone));
   touch(fmt::format(".layer-1.safetensors.{}.tmp", gone));
-  touch(fmt::format(".b.{}.tmp", getpid()));   // alive
-  touch(fmt::format(".c.{}.tmp", getppid()));  // alive
+  touch(fmt::format(".b.{}.tmp", getpid()));   // of a process before it that had the same number
+  touch(fmt::format(".c.{}.tmp", getppid()));  // likewise
   touch(fmt::format("d.{}.tmp", gone));        // not ours: no dot in front
   touch(fmt::format(".e.{}.bak", gone));
   touch(fmt::format(".f.{}x.tmp", gone));
@@ -159,9 +160,10 @@ TEST(RemoveStaleTemporaries, RemovesThoseOfGoneProcessesOnly) {
   touch(fmt::format(".{}.tmp", gone));
   touch(".g.99999999999999999999.tmp");
   fs::create_directory(folder.File(fmt::format(".h.{}.tmp", gone)));
+  AtomicFile under_way(folder.File("i"));
   const size_t before = FilesIn(folder.path());
-  EXPECT_EQ(RemoveStaleTemporaries(folder.path()), 2u);
-  EXPECT_EQ(FilesIn(folder.path()), before - 2);
+  EXPECT_EQ(RemoveStaleTemporaries(folder.path()), 4u);
+  EXPECT_EQ(FilesIn(folder.path()), before - 4);
   EXPECT_FALSE(fs::exists(folder.File(fmt::format(".a.{}.tmp", gone))));
   EXPECT_EQ(RemoveStaleTemporaries(folder.path()), 0u);
 }
@@ -189,6 +191,38 @@ TEST(RemoveStaleTemporaries, CleansUpAfterAProcessKilledWhileWriting) {
   EXPECT_FALSE(fs::exists(folder.File("x")));
   EXPECT_EQ(RemoveStaleTemporaries(folder.path()), 1u);
   EXPECT_EQ(FilesIn(folder.path()), 0u);
+}
+
+TEST(AtomicFile, RemovesWhatAKilledWriterOfTheSameFileLeft) {
+  const TestFolder folder;
+  const pid_t gone = GoneProcess();
+  const std::string mine = folder.File(fmt::format(".x.{}.tmp", gone));
+  const std::string other = folder.File(fmt::format(".x.y.{}.tmp", gone));
+  const std::string living = folder.File(fmt::format(".x.{}.tmp", getppid()));
+  for (const std::string& path : {mine, other, living}) std::ofstream(path) << "half";
+  folder.Write("x", "whole");
+  EXPECT_FALSE(fs::exists(mine));
+  EXPECT_TRUE(fs::exists(other));
+  EXPECT_TRUE(fs::exists(living));
+}
+
+TEST(LockFile, IsTakenOnceAndFreeAgainAfterwards) {
+  const TestFolder folder;
+  {
+    const LockFile lock(folder.path());
+    ExpectError(ErrorKind::kConflict, folder.path(), [&] { LockFile{folder.path()}; });
+  }
+  EXPECT_NO_THROW(LockFile{folder.path()});
+  ExpectError(ErrorKind::kResource, folder.File("absent/.lock"), [&] { LockFile{folder.File("absent")}; });
+}
+
+TEST(WriteError, OfAFullDiskSaysWhatIsFree) {
+  const TestFolder folder;
+  EXPECT_THAT(WriteError::Of(folder.File("x"), "write", ENOSPC, "7 bytes written so far").what(),
+              ::testing::MatchesRegex(".*/x: cannot write: No space left on device \\(7 bytes written so "
+                                      "far, [0-9]+ bytes free\\)"));
+  EXPECT_THAT(WriteError::Of(folder.File("x"), "write", EIO).what(),
+              ::testing::EndsWith("/x: cannot write: Input/output error"));
 }
 
 TEST(RemoveStaleTemporaries, MissingFolderHasNone) {

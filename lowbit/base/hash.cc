@@ -3,8 +3,11 @@
 
 #include <openssl/evp.h>
 
+#include <algorithm>
+
 #include "lowbit/base/error.h"
 #include "lowbit/base/mapped_file.h"
+#include "lowbit/base/stop.h"
 
 namespace lowbit {
 
@@ -22,7 +25,13 @@ Sha256::~Sha256() = default;
 Sha256::Sha256(Sha256&&) noexcept = default;
 
 void Sha256::Update(std::span<const std::byte> bytes) {
-  EVP_DigestUpdate(impl_->context, bytes.data(), bytes.size());
+  constexpr size_t kPiece = size_t{1} << 24;  // between two looks for a request to stop: about 10 ms
+  while (!bytes.empty()) {
+    ThrowIfStopped();
+    const std::span<const std::byte> piece = bytes.first(std::min(bytes.size(), kPiece));
+    EVP_DigestUpdate(impl_->context, piece.data(), piece.size());
+    bytes = bytes.subspan(piece.size());
+  }
 }
 
 std::string Sha256::Hex() {

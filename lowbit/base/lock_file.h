@@ -8,7 +8,8 @@ namespace lowbit {
 
 class LockFile {
  public:
-  // Takes FOLDER/.lock. Throws Error{kConflict} naming the holder's process when it is taken.
+  // Takes FOLDER/.lock. Throws Error{kConflict} naming the holder's process when it is taken,
+  // WriteError when it cannot be made.
   explicit LockFile(const std::string& folder);
   ~LockFile();
   LockFile(const LockFile&) = delete;

@@ -10,6 +10,7 @@
 #include <cstdlib>
 
 #include "lowbit/base/error.h"
+#include "lowbit/base/stop.h"
 
 namespace lowbit {
 namespace {
@@ -64,7 +65,10 @@ void Threads::ForSlots(size_t n, const std::function<void(size_t, size_t)>& body
         tbb::blocked_range<size_t>(0, n, 1),
         [&](const tbb::blocked_range<size_t>& range) {
           const auto slot = static_cast<size_t>(tbb::this_task_arena::current_thread_index());
-          for (size_t i = range.begin(); i < range.end(); ++i) body(i, slot);
+          for (size_t i = range.begin(); i < range.end(); ++i) {
+            ThrowIfStopped();
+            body(i, slot);
+          }
         },
         tbb::simple_partitioner());
   });

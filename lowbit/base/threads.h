@@ -18,7 +18,8 @@ class Threads {
   int count() const { return count_; }
 
   // Calls body(i) for i in [0, n), in any order, on up to count() threads, and returns when all are
-  // done. The first Error thrown stops the rest and is rethrown here. Nested calls are allowed.
+  // done. The first Error thrown stops the rest and is rethrown here, and so is Stopped (stop.h), which is
+  // looked for before every call. Nested calls are allowed.
   void For(size_t n, const std::function<void(size_t)>& body) const;
 
   // As above, with body(i, slot): slot < count() is not used by two calls at once, for scratch memory.

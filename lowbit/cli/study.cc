@@ -86,6 +86,7 @@ int RunStudy(const Options& options) {
   }
   MakeDirectory(folder);
   const LockFile lock(folder);
+  RemoveStaleTemporaries(folder);
   ResultsDb results = ResultsDb::Open(database, ResultsDb::Mode::kWrite);
   MarkKnownCells(plan, results);
   PrintPlan(plan, folder, *context.backend);

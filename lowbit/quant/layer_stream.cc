@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "lowbit/base/build_info.h"
+#include "lowbit/base/files.h"
 #include "lowbit/base/hash.h"
 #include "lowbit/base/human.h"
 #include "lowbit/base/log.h"
@@ -23,9 +24,8 @@ void RequireDiskSpace(const std::string& folder, const std::vector<PlannedFile>&
   std::error_code code;
   const fs::space_info space = fs::space(folder, code);
   if (code || space.available >= needed) return;
-  throw Error(ErrorKind::kResource, Place(folder),
-              fmt::format("{} free on this disk, expected at least {}", HumanBytes(space.available),
-                          HumanBytes(needed)));
+  throw WriteError(folder, fmt::format("{} free on this disk, expected at least {}",
+                                       HumanBytes(space.available), HumanBytes(needed)));
 }
 
 // Makes, or keeps, one file after the other, then writes the manifest.

@@ -5,6 +5,7 @@
 
 #include "lowbit/base/files.h"
 #include "lowbit/base/log.h"
+#include "lowbit/base/stop.h"
 #include "lowbit/checkpoint/json_fields.h"
 
 namespace lowbit {
@@ -35,6 +36,12 @@ ArtefactInputs ReadPlan(const std::string& path) {
                         .code_version = fields.String("code_version")};
   fields.RefuseOthers();
   return inputs;
+}
+
+void Remove(const std::string& path) {
+  std::error_code code;
+  fs::remove(path, code);
+  if (code) throw WriteError::Of(path, "remove", code.value());
 }
 
 bool Exists(const std::string& path) {
@@ -112,11 +119,11 @@ std::optional<ArtefactInfo> OutputFolder::Finished() const {
 
 void OutputFolder::Begin() {
   WriteFileAtomic(PathOf(kPlanFileName), PlanText(inputs_));
-  std::error_code code;
-  fs::remove(PathOf(kArtefactManifest), code);
+  Remove(PathOf(kArtefactManifest));
 }
 
 std::optional<PackedTensors> OutputFolder::Kept(const std::string& name) const {
+  ThrowIfStopped();
   if (!Exists(PathOf(name))) return std::nullopt;
   try {
     return ReadPackedFile(PathOf(name));
@@ -146,8 +153,7 @@ void OutputFolder::GiveUp() noexcept {
 
 void OutputFolder::Finish(const ArtefactInfo& info) {
   WriteArtefactInfo(folder_, info);
-  std::error_code code;
-  fs::remove(PathOf(kPlanFileName), code);
+  Remove(PathOf(kPlanFileName));
 }
 
 }  // namespace lowbit

@@ -38,11 +38,19 @@ std::string CellKey(const PlannedModel& model, const Recipe& recipe, const Task&
 // What makes `row` another measurement than the cell asked for.
 std::string Difference(const CellRow& row, const PlannedModel& model, const Task& task,
                        const std::string& compute) {
-  if (row.provenance.weights_hash != model.weights_hash) return "the model's weights";
-  if (row.provenance.tokenizer_hash != model.tokenizer_hash) return "the tokenizer";
-  if (row.provenance.text_hash != task.DataHash()) return "the text";
-  if (row.provenance.compute_type != compute) return "the compute type";
-  return "the task's window or the model's config";
+  const CellProvenance& was = row.provenance;
+  const auto changed = [](std::string_view what, std::string_view key, const std::string& from,
+                          const std::string& to) {
+    return fmt::format("{} changed ({} was {:.12}, is {:.12})", what, key, from, to);
+  };
+  if (was.weights_hash != model.weights_hash)
+    return changed("the model's weights", "weights_hash", was.weights_hash, model.weights_hash);
+  if (was.tokenizer_hash != model.tokenizer_hash)
+    return changed("the tokenizer", "tokenizer_hash", was.tokenizer_hash, model.tokenizer_hash);
+  if (was.text_hash != task.DataHash())
+    return changed("the text", "text_hash", was.text_hash, task.DataHash());
+  if (was.compute_type != compute) return changed("the compute type", "compute", was.compute_type, compute);
+  return "the model's config.json or the task's window or windows changed";
 }
 
 }  // namespace
@@ -112,8 +120,8 @@ void MarkKnownCells(StudyPlan& plan, const ResultsDb& results) {
         plan.rows_of_other_code += done && row.provenance.code_version != CodeVersion() ? 1 : 0;
       } else if (row.model == model.model.name && row.recipe == recipe && row.task == task.Name()) {
         throw Error(ErrorKind::kConflict, Place(results.path()),
-                    fmt::format("holds {} / {} / {} made from other inputs: {} changed", row.model,
-                                row.recipe, row.task, Difference(row, model, task, plan.study.compute)))
+                    fmt::format("holds {} / {} / {} made from other inputs: {}", row.model, row.recipe,
+                                row.task, Difference(row, model, task, plan.study.compute)))
             .Hint("choose another output folder, or delete this one");
       }
     }

@@ -13,6 +13,7 @@
 #include <set>
 #include <utility>
 
+#include "lowbit/base/files.h"
 #include "lowbit/study/sqlite.h"
 
 namespace lowbit {
@@ -191,27 +192,6 @@ std::string Contradiction(const CellRow& row) {
   return "";
 }
 
-// The name of a number that is not finite (or negative where that cannot be); empty when all are fine.
-std::string BadNumber(const CellRow& row) {
-  const auto bad = [](double value) { return !std::isfinite(value) || value < 0; };
-  for (const Metric& metric : row.metrics) {
-    if (!std::isfinite(metric.value)) return fmt::format("{} is {}", metric.name, metric.value);
-    if (bad(metric.standard_error.value_or(0))) {
-      return fmt::format("the standard error of {} is {}", metric.name, *metric.standard_error);
-    }
-  }
-  if (row.storage) {
-    for (const double bpw : {row.storage->quantized_bpw, row.storage->model_bpw}) {
-      if (bad(bpw) || bpw == 0) return fmt::format("bits per weight is {}", bpw);
-    }
-  }
-  for (const std::optional<double>& seconds :
-       {row.provenance.quantize_seconds, row.provenance.eval_seconds}) {
-    if (bad(seconds.value_or(0))) return fmt::format("time is {} s", *seconds);
-  }
-  return "";
-}
-
 // Builds an empty database beside `path` and links it into place: no other process ever sees a file
 // without tables, and of two processes that create at the same time neither replaces the other's rows.
 void Create(const std::string& path) {
@@ -233,12 +213,12 @@ void Create(const std::string& path) {
     file.Run(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
     transaction.Commit();
   } catch (const Error& error) {
-    throw Error(ErrorKind::kResource, Place(path), fmt::format("cannot create: {}", error.message()));
+    throw WriteError(path, fmt::format("cannot create: {}", error.message()));
   }
   // SQLite syncs the folder for the first row's journal; before that there is nothing to lose.
   if (link(temp.c_str(), path.c_str()) == 0 || errno == EEXIST) return;
   if (rename(temp.c_str(), path.c_str()) == 0) return;  // a file system without hard links
-  throw Error(ErrorKind::kResource, Place(path), fmt::format("cannot create: {}", std::strerror(errno)));
+  throw WriteError::Of(path, "create", errno);
 }
 
 // What a look at the file, before SQLite touches it, can refuse. Returns whether there is a file.
@@ -305,6 +285,26 @@ void CheckSchema(const SqliteFile& file) {
 
 }  // namespace
 
+std::string BadNumberIn(const CellRow& row) {
+  const auto bad = [](double value) { return !std::isfinite(value) || value < 0; };
+  for (const Metric& metric : row.metrics) {
+    if (!std::isfinite(metric.value)) return fmt::format("{} is {}", metric.name, metric.value);
+    if (bad(metric.standard_error.value_or(0))) {
+      return fmt::format("the standard error of {} is {}", metric.name, *metric.standard_error);
+    }
+  }
+  if (row.storage) {
+    for (const double bpw : {row.storage->quantized_bpw, row.storage->model_bpw}) {
+      if (bad(bpw) || bpw == 0) return fmt::format("bits per weight is {}", bpw);
+    }
+  }
+  for (const std::optional<double>& seconds :
+       {row.provenance.quantize_seconds, row.provenance.eval_seconds}) {
+    if (bad(seconds.value_or(0))) return fmt::format("time is {} s", *seconds);
+  }
+  return "";
+}
+
 struct ResultsDb::Impl {
   explicit Impl(const std::string& path) : file(path, SQLITE_OPEN_READWRITE, kMaxValueBytes) {}
   SqliteFile file;
@@ -328,7 +328,7 @@ ResultsDb ResultsDb::Open(const std::string& path, Mode mode, std::chrono::milli
   if (mode == Mode::kRead) {
     file.Run("PRAGMA query_only = ON");
   } else {
-    if (file.IsReadOnly()) throw Error(ErrorKind::kResource, Place(path), "is read-only, expected to write");
+    if (file.IsReadOnly()) throw WriteError(path, "is read-only, expected to write");
     file.Run("PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON");
   }
   return ResultsDb(std::move(impl));
@@ -342,7 +342,7 @@ void ResultsDb::Put(const CellRow& row) {
   SqliteFile& file = impl_->file;
   const Place place =
       Place(file.path()).Item(fmt::format("cell '{}, {}, {}'", row.model, row.recipe, row.task));
-  if (const std::string bad = BadNumber(row); !bad.empty()) throw Error(ErrorKind::kNumeric, place, bad);
+  if (const std::string bad = BadNumberIn(row); !bad.empty()) throw Error(ErrorKind::kNumeric, place, bad);
   if (const std::string bad = Contradiction(row); !bad.empty()) throw Error(ErrorKind::kInternal, place, bad);
   const EncodedColumns encoded = Encode(row);
   const ColumnLists columns = Columns();
@@ -393,7 +393,7 @@ std::vector<CellRow> ResultsDb::Impl::Read(const std::string& where, std::option
       metrics.Get(m.higher_is_better);
     }
     // What a CHECK cannot say (across two tables, about infinity) is said here.
-    std::string bad = BadNumber(row);
+    std::string bad = BadNumberIn(row);
     if (bad.empty()) bad = Contradiction(row);
     if (!bad.empty()) {
       throw Error(ErrorKind::kContent, Place(file.path()).Item(fmt::format("cells row {}", id)), bad);

@@ -81,6 +81,10 @@ struct CellRow {
   bool operator==(const CellRow&) const = default;
 };
 
+// The name of a number in the row that is not finite, or negative where that cannot be, and its value; empty
+// when all are fine. Put() refuses such a row.
+std::string BadNumberIn(const CellRow& row);
+
 class ResultsDb {
  public:
   enum class Mode : uint8_t { kRead, kWrite };
@@ -90,7 +94,7 @@ class ResultsDb {
   //   Error{kMissing}   no such file (kRead), not a regular file, may not be read
   //   Error{kContent}   empty, not SQLite, damaged, another application's, or tables of ours changed
   //   Error{kConflict}  a folder, made by a newer lowbit, or locked by another process for too long
-  //   Error{kResource}  cannot be created or written
+  //   WriteError        cannot be created or written: the same for Put()
   static ResultsDb Open(const std::string& path, Mode mode,
                         std::chrono::milliseconds patience = std::chrono::seconds(10));
 

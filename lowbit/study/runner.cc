@@ -11,6 +11,7 @@
 #include "lowbit/base/hash.h"
 #include "lowbit/base/log.h"
 #include "lowbit/base/memory.h"
+#include "lowbit/base/stop.h"
 #include "lowbit/quant/layer_stream.h"
 
 namespace lowbit {
@@ -51,17 +52,23 @@ uint32_t StoredBits(const CheckpointSource& source) {
   return static_cast<uint32_t>(8 * SizeOf(source.checkpoint().Get(first).type));
 }
 
-// The model of one (model, recipe): opened for the first cell that needs it, dropped after the last.
+// Where quantized models lie that are dropped after use. All in it is this study's own.
+fs::path ScratchFolder(const std::string& folder) {
+  return fs::path(folder) / "scratch";
+}
+
+// The model of one (model, recipe): opened for the first cell that needs it, dropped after the last. When a
+// study ends early, what is finished of a quantized model stays for the next run.
 class QuantizedModel {
  public:
-  QuantizedModel(const PlannedModel& model, const Recipe& recipe, std::string folder, bool keep,
+  QuantizedModel(const PlannedModel& model, const Recipe& recipe, const std::string& folder, bool keep,
                  const Threads& threads)
-      : model_(model), recipe_(recipe), folder_(std::move(folder)), keep_(keep), threads_(threads) {}
-  ~QuantizedModel() {
-    source_.reset();
-    std::error_code code;
-    if (!recipe_.IsFull() && !keep_) fs::remove_all(folder_, code);
-  }
+      : model_(model),
+        recipe_(recipe),
+        folder_((keep ? fs::path(folder) / "artefacts" : ScratchFolder(folder)) / model.model.name /
+                recipe.Text()),
+        keep_(keep),
+        threads_(threads) {}
 
   const LayerSource& Source(CellRow& row) {
     if (recipe_.IsFull()) {
@@ -69,20 +76,46 @@ class QuantizedModel {
       return *model_.source;
     }
     if (!source_) {
-      MakeDirectory(fs::path(folder_).parent_path().string());
+      MakeDirectory(folder_.parent_path().string());
       const auto start = std::chrono::steady_clock::now();
-      info_ = QuantizeModel(*model_.source, recipe_, folder_, threads_, model_.weights_hash).info;
+      info_ = Quantize();
       row.provenance.quantize_seconds = SecondsSince(start);
-      source_ = std::make_unique<ArtefactSource>(folder_);
+      source_ = std::make_unique<ArtefactSource>(folder_.string());
     }
     row.storage = StorageOf(info_);
     return *source_;
   }
 
+  // After the last cell.
+  void Drop() {
+    source_.reset();
+    std::error_code code;
+    if (!recipe_.IsFull() && !keep_) fs::remove_all(folder_, code);
+  }
+
  private:
+  ArtefactInfo Quantize() const {
+    const auto quantize = [&] {
+      return QuantizeModel(*model_.source, recipe_, folder_.string(), threads_, model_.weights_hash).info;
+    };
+    if (keep_) return quantize();
+    try {
+      return quantize();
+    } catch (const Error& e) {
+      // What an earlier run left has other inputs, or was damaged since.
+      const bool is_of_scratch = e.place().file().starts_with(folder_.string());
+      if (!is_of_scratch || (e.kind() != ErrorKind::kConflict && e.kind() != ErrorKind::kContent)) throw;
+      LogDetail(fmt::format("{}; making it anew", e.what()));
+    }
+    std::error_code code;
+    fs::remove_all(folder_, code);
+    if (code) throw WriteError::Of(folder_.string(), "remove", code.value());
+    return quantize();
+  }
+
   const PlannedModel& model_;
   const Recipe& recipe_;
-  std::string folder_;
+  fs::path folder_;
   bool keep_;
   const Threads& threads_;
   ArtefactInfo info_;
@@ -130,14 +163,18 @@ void Measure(const Task& task, const LayerSource& source, const Tokenizer& token
   row.provenance.eval_seconds = SecondsSince(start);
 }
 
+// What an exception says in a cell's row. A request to stop is none of its business, nor are errors that
+// follow from one, as from a pipe that was closed.
 void MarkFailed(CellRow& row, ErrorKind kind, const std::string& what) {
+  ThrowIfStopped();
   row.status = CellStatus::kFailed;
   row.error_kind = Name(kind);
   row.error = what;
   row.metrics.clear();
+  if (!BadNumberIn(row).empty()) row.storage.reset();
 }
 
-// One cell, whatever happens: an exception becomes its row.
+// One cell, whatever happens: an exception becomes its row, unless it ends the study.
 CellRow RunCell(const StudyPlan& plan, const PlannedCell& cell, QuantizedModel& quantized,
                 const Backend& backend) {
   CellRow row = StartRow(plan, cell, backend);
@@ -145,6 +182,9 @@ CellRow RunCell(const StudyPlan& plan, const PlannedCell& cell, QuantizedModel& 
   try {
     const LayerSource& source = quantized.Source(row);
     Measure(*plan.tasks[cell.task], source, *plan.models[cell.model].tokenizer, backend, plan.budget, row);
+    if (const std::string bad = BadNumberIn(row); !bad.empty()) throw Error(ErrorKind::kNumeric, bad);
+  } catch (const WriteError&) {
+    throw;  // the next cell would meet the same disk
   } catch (const Error& e) {
     MarkFailed(row, e.kind(), e.what());
   } catch (const std::bad_alloc&) {
@@ -154,6 +194,15 @@ CellRow RunCell(const StudyPlan& plan, const PlannedCell& cell, QuantizedModel& 
   }
   if (peak_is_ours) row.provenance.peak_bytes = PeakMemoryBytes();
   return row;
+}
+
+// At the end of a study: what this run, or one that was killed, has no more use for.
+void RemoveLeftovers(const StudyPlan& plan, const std::string& folder) {
+  std::error_code code;
+  fs::remove_all(ScratchFolder(folder), code);
+  const fs::path kept = fs::path(folder) / "artefacts";  // only where it is empty: all its cells failed
+  for (const PlannedModel& m : plan.models) fs::remove(kept / m.model.name, code);
+  fs::remove(kept, code);
 }
 
 }  // namespace
@@ -166,13 +215,12 @@ StudySummary RunPlan(const StudyPlan& plan, const std::string& folder, ResultsDb
   size_t model = plan.models.size(), recipe = 0;
   for (const PlannedCell& cell : plan.cells) {
     if (cell.state == CellState::kDone) continue;
+    ThrowIfStopped();
     if (cell.model != model || cell.recipe != recipe) {
       model = cell.model;
       recipe = cell.recipe;
-      const Recipe& what = plan.study.recipes[recipe];
-      const fs::path artefact = fs::path(folder) / "artefacts" / plan.models[model].model.name / what.Text();
-      quantized.reset();  // drops the last one's files before the next one writes
-      quantized = std::make_unique<QuantizedModel>(plan.models[model], what, artefact.string(),
+      if (quantized) quantized->Drop();  // before the next one writes
+      quantized = std::make_unique<QuantizedModel>(plan.models[model], plan.study.recipes[recipe], folder,
                                                    plan.study.keep_artefacts, backend.threads());
     }
     const CellRow row = RunCell(plan, cell, *quantized, backend);
@@ -180,10 +228,8 @@ StudySummary RunPlan(const StudyPlan& plan, const std::string& folder, ResultsDb
     (row.status == CellStatus::kDone ? summary.done : summary.failed) += 1;
     on_cell(row, summary.done + summary.failed, total);
   }
-  quantized.reset();
-  std::error_code code;  // only if it is empty
-  for (const PlannedModel& m : plan.models) fs::remove(fs::path(folder) / "artefacts" / m.model.name, code);
-  fs::remove(fs::path(folder) / "artefacts", code);
+  if (quantized) quantized->Drop();
+  RemoveLeftovers(plan, folder);
   return summary;
 }
 

@@ -1,37 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lowbit/study/sqlite.h"
 
+#include <cerrno>
+
 #include "lowbit/base/error.h"
+#include "lowbit/base/files.h"
 
 namespace lowbit {
 namespace {
 
-Error SqliteError(const std::string& path, int code, std::string_view reason) {
+// `error_number`: the reason of the system for the last failed call on the file; 0 = not known.
+[[noreturn]] void ThrowSqliteError(const std::string& path, int code, std::string_view reason,
+                                   int error_number) {
   const Place place(path);
   switch (code & 0xFF) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-      return Error(ErrorKind::kConflict, place, "is locked by another process")
+      throw Error(ErrorKind::kConflict, place, "is locked by another process")
           .Hint("a study or an sqlite3 shell has it open; try again when that has finished");
     case SQLITE_NOTADB:
-      return Error(ErrorKind::kContent, place, "is not an SQLite database, expected lowbit results");
+      throw Error(ErrorKind::kContent, place, "is not an SQLite database, expected lowbit results");
     case SQLITE_CORRUPT:
     case SQLITE_FORMAT:
     case SQLITE_TOOBIG:
     case SQLITE_ERROR:
-      return Error(ErrorKind::kContent, place, fmt::format("is damaged: {}", reason));
-    case SQLITE_PERM:
-    case SQLITE_CANTOPEN:
-    case SQLITE_AUTH:
-      return Error(ErrorKind::kMissing, place, fmt::format("cannot open: {}", reason));
+      throw Error(ErrorKind::kContent, place, fmt::format("is damaged: {}", reason));
     case SQLITE_READONLY:
-      return Error(ErrorKind::kResource, place, fmt::format("cannot write: {}", reason));
+      throw WriteError(path, fmt::format("cannot write: {}", reason));
     case SQLITE_FULL:
+      throw WriteError::Of(path, "write", ENOSPC);
+    case SQLITE_CANTOPEN:  // its journal; the file itself is open
+      throw WriteError(path, fmt::format("cannot open its journal: {}", reason));
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+      throw Error(ErrorKind::kMissing, place, fmt::format("cannot open: {}", reason));
     case SQLITE_IOERR:
+      if (error_number != 0) throw WriteError::Of(path, "read or write", error_number);
+      throw WriteError(path, fmt::format("cannot read or write: {}", reason));
     case SQLITE_NOMEM:
-      return Error(ErrorKind::kResource, place, fmt::format("cannot read or write: {}", reason));
+      throw Error(ErrorKind::kResource, place, fmt::format("cannot read or write: {}", reason));
     default:
-      return Error(ErrorKind::kInternal, place, fmt::format("SQLite error {}: {}", code, reason));
+      throw Error(ErrorKind::kInternal, place, fmt::format("SQLite error {}: {}", code, reason));
   }
 }
 
@@ -42,9 +51,13 @@ SqliteFile::SqliteFile(const std::string& path, int flags, int max_value_bytes) 
   const std::string file = path.find('/') == std::string::npos ? "./" + path : path;
   const int code = sqlite3_open_v2(file.c_str(), &db_, flags | SQLITE_OPEN_EXRESCODE, nullptr);
   if (code != SQLITE_OK) {
-    const Error error = SqliteError(path_, code, db_ != nullptr ? sqlite3_errmsg(db_) : "out of memory");
+    const std::string reason = db_ != nullptr ? sqlite3_errmsg(db_) : "out of memory";
+    const int error_number = db_ != nullptr ? sqlite3_system_errno(db_) : 0;
     sqlite3_close(db_);
-    throw error;
+    if ((code & 0xFF) == SQLITE_CANTOPEN) {
+      throw Error(ErrorKind::kMissing, Place(path_), fmt::format("cannot open: {}", reason));
+    }
+    ThrowSqliteError(path_, code, reason, error_number);
   }
   sqlite3_limit(db_, SQLITE_LIMIT_LENGTH, max_value_bytes);
   sqlite3_db_config(db_, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
@@ -76,7 +89,7 @@ bool SqliteFile::IsReadOnly() const {
 }
 
 void SqliteFile::Check(int code) const {
-  if (code != SQLITE_OK) throw SqliteError(path_, code, sqlite3_errmsg(db_));
+  if (code != SQLITE_OK) ThrowSqliteError(path_, code, sqlite3_errmsg(db_), sqlite3_system_errno(db_));
 }
 
 SqliteTransaction::SqliteTransaction(SqliteFile& file, Kind kind) : file_(file) {

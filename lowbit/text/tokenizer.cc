@@ -10,6 +10,7 @@
 #include "lowbit/base/hash.h"
 #include "lowbit/base/json.h"
 #include "lowbit/base/mapped_file.h"
+#include "lowbit/base/stop.h"
 #include "lowbit/base/utf8.h"
 #include "lowbit/text/tokenizer_file.h"
 #include "lowbit/text/unicode.h"
@@ -130,6 +131,7 @@ struct Tokenizer::Impl {
     if (file.nfc) piece = ToNfc(piece, scratch.normalized);
     const auto plain = [&](std::string_view text) {
       for (size_t begin = 0; begin < text.size();) {
+        ThrowIfStopped();
         const size_t end = PreTokenEnd(file.split, text, begin);
         bpe.Encode(text.substr(begin, end - begin), vocabulary(), scratch.bpe, ids);
         begin = end;

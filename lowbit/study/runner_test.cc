@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// What ends a cell and what ends a study, with tasks that fail in every way there is.
+#include "lowbit/study/runner.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <stdexcept>
+
+#include "lowbit/base/files.h"
+#include "lowbit/base/stop.h"
+#include "lowbit/base/test_folder.h"
+
+namespace lowbit {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+const std::string kDemo = std::string(LOWBIT_SOURCE_DIR) + "/data/demo-qwen3";
+
+using Behaviour = std::function<Measurement()>;
+
+class ScriptedTask : public Task {
+ public:
+  ScriptedTask(std::string name, Behaviour behaviour)
+      : name_(std::move(name)), behaviour_(std::move(behaviour)) {}
+  std::string Name() const override { return name_; }
+  std::string DataHash() const override { return std::string(64, '0'); }
+  std::string Settings() const override { return name_; }
+  TaskResult Run(const Scorer&, const Tokenizer&) const override {
+    return {name_, "scripted", DataHash(), {behaviour_()}};
+  }
+
+ private:
+  std::string name_;
+  Behaviour behaviour_;
+};
+
+class RunPlanTest : public ::testing::Test {
+ protected:
+  RunPlanTest() : threads_(1), backend_(MakeBackend("ref", "f32", threads_)) {
+    folder_.Write("text.txt", "Enough words for one window of a few tokens, and then some more of them.");
+    folder_.Write("study.yaml", "study: s\nmodels: [" + kDemo +
+                                    "]\nrecipes: [full, rtn-w8-channel]\ntasks: [{task: 'text:text.txt', "
+                                    "window: 8}]\n");
+  }
+  // One cell per recipe, with a task that does this.
+  std::vector<CellRow> Rows(const Behaviour& behaviour) {
+    StudyPlan plan = MakePlan(ReadStudyFile(folder_.File("study.yaml")));
+    plan.tasks[0] = std::make_unique<ScriptedTask>("scripted", behaviour);
+    ResultsDb results = ResultsDb::Open(folder_.File("results.db"), ResultsDb::Mode::kWrite);
+    try {
+      RunPlan(plan, folder_.path(), results, *backend_, [](const CellRow&, size_t, size_t) {});
+    } catch (...) {
+      left_ = results.All();
+      throw;
+    }
+    return results.All();
+  }
+  void ExpectFailedCells(const Behaviour& behaviour, const std::string& kind, const std::string& says) {
+    const std::vector<CellRow> rows = Rows(behaviour);
+    ASSERT_EQ(rows.size(), 2u);
+    for (const CellRow& row : rows) {
+      EXPECT_EQ(row.status, CellStatus::kFailed);
+      EXPECT_EQ(row.error_kind, kind);
+      EXPECT_THAT(row.error, HasSubstr(says));
+      EXPECT_TRUE(row.metrics.empty());
+    }
+    EXPECT_FALSE(fs::exists(folder_.File("scratch")));
+  }
+  TestFolder folder_;
+  Threads threads_;
+  std::unique_ptr<Backend> backend_;
+  std::vector<CellRow> left_;  // rows when RunPlan threw
+};
+
+TEST_F(RunPlanTest, AnExceptionEndsItsCellOnly) {
+  ExpectFailedCells([]() -> Measurement { throw Error(ErrorKind::kContent, "short text"); }, "content",
+                    "short text");
+  ExpectFailedCells([]() -> Measurement { throw std::bad_alloc(); }, "resource", "out of memory");
+  ExpectFailedCells([]() -> Measurement { throw std::logic_error("odd"); }, "internal", "odd");
+}
+
+TEST_F(RunPlanTest, ANumberThatIsNotFiniteFailsItsCell) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  ExpectFailedCells(
+      [&] {
+        return Measurement{"perplexity", nan, std::nullopt, 1, false};
+      },
+      "numeric", "perplexity is nan");
+  ExpectFailedCells(
+      [&] {
+        return Measurement{"acc", 0.5, -nan, 1, true};
+      },
+      "numeric", "standard error of acc");
+}
+
+TEST_F(RunPlanTest, ADiskThatCannotBeWrittenEndsTheStudyWithoutARow) {
+  EXPECT_THROW(Rows([]() -> Measurement { throw WriteError("some/file", "cannot write"); }), WriteError);
+  EXPECT_TRUE(left_.empty());
+}
+
+TEST_F(RunPlanTest, ARequestToStopEndsTheStudyAndKeepsTheLayers) {
+  int calls = 0;
+  const auto stop_in_the_second_cell = [&]() -> Measurement {
+    if (++calls == 2) throw Stopped{15};
+    return {"perplexity", 2, std::nullopt, 1, false};
+  };
+  EXPECT_THROW(Rows(stop_in_the_second_cell), Stopped);
+  ASSERT_EQ(left_.size(), 1u);
+  EXPECT_EQ(left_[0].recipe, "full");
+  const fs::path layer = folder_.File("scratch/demo-qwen3/rtn-w8-channel/layer-00000.safetensors");
+  EXPECT_TRUE(fs::exists(layer));
+}
+
+TEST_F(RunPlanTest, LeftoversOfOtherInputsAreMadeAnew) {
+  const std::string scratch = folder_.File("scratch/demo-qwen3/rtn-w8-channel");
+  MakeDirectory(scratch);
+  WriteFileAtomic(scratch + "/quantize.plan.json",
+                  R"({"lowbit_plan": 1, "weights_hash": ")" + std::string(64, '1') +
+                      R"(", "config_hash": ")" + std::string(64, '2') +
+                      R"(", "recipe": "rtn-w8-channel", "code_version": "0"})");
+  WriteFileAtomic(scratch + "/layer-00000.safetensors", "something else");
+  WriteFileAtomic(folder_.File("scratch/of an earlier study file"), "");
+  const Behaviour two = [] { return Measurement{"perplexity", 2, std::nullopt, 1, false}; };
+  std::vector<CellRow> rows = Rows(two);
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[1].status, CellStatus::kDone) << rows[1].error;
+  EXPECT_FALSE(fs::exists(folder_.File("scratch")));
+
+  fs::remove(folder_.File("results.db"));
+  MakeDirectory(scratch);
+  WriteFileAtomic(scratch + "/quantize.plan.json", "{ damaged");
+  rows = Rows(two);
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[1].status, CellStatus::kDone) << rows[1].error;
+}
+
+}  // namespace
+}  // namespace lowbit

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/interrupted.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <sstream>
+
+#include "lowbit/base/files.h"
+#include "lowbit/base/hash.h"
+#include "lowbit/base/json.h"
+
+namespace lowbit::test {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr int kVocabulary = 512;  // rows of the tiny model's embedding
+
+// The demo's tokenizer with as many tokens as the tiny model has rows.
+std::string TinyTokenizer() {
+  const std::string path = std::string(LOWBIT_SOURCE_DIR) + "/data/demo-qwen3/tokenizer.json";
+  Json json = ReadJsonFile(path, {size_t{64} << 20, 64});
+  Json& model = json["model"];
+  const size_t added = json["added_tokens"].size(), tokens = kVocabulary - added;
+  const size_t merges = model["merges"].size() - (model["vocab"].size() - tokens);
+  for (auto it = model["vocab"].begin(); it != model["vocab"].end();) {
+    it = it->get<size_t>() >= tokens ? model["vocab"].erase(it) : std::next(it);
+  }
+  Json kept = Json::array();
+  for (size_t i = 0; i < merges; ++i) kept.push_back(model["merges"][i]);
+  model["merges"] = kept;
+  for (size_t i = 0; i < added; ++i) json["added_tokens"][i]["id"] = tokens + i;
+  return json.dump();
+}
+
+std::string Content(const fs::path& path) {
+  const std::string name = path.filename().string();
+  if (name == ".lock") return "";
+  if (name != "lowbit.json") return Sha256OfFile(path.string());
+  Json json = ReadJsonFile(path.string());
+  json.erase("seconds");
+  return json.dump();
+}
+
+std::vector<CellRow> RowsOf(const std::string& database) {
+  std::vector<CellRow> rows = ResultsDb::Open(database, ResultsDb::Mode::kRead).All();
+  for (CellRow& row : rows) {
+    row.provenance.quantize_seconds.reset();
+    row.provenance.eval_seconds.reset();
+    row.provenance.peak_bytes.reset();
+    row.provenance.started.clear();
+  }
+  return rows;
+}
+
+std::string Difference(const Remains& is, const Remains& expected) {
+  std::string text;
+  for (const auto& [name, hash] : is.files) {
+    if (!expected.files.contains(name)) text += "  stray " + name + "\n";
+  }
+  for (const auto& [name, hash] : expected.files) {
+    if (!is.files.contains(name)) text += "  missing " + name + "\n";
+    if (is.files.contains(name) && is.files.at(name) != hash) text += "  other content in " + name + "\n";
+  }
+  if (is.rows != expected.rows) {
+    text += fmt::format("  {} rows, expected {}, or other values\n", is.rows.size(), expected.rows.size());
+    for (const CellRow& row : is.rows) text += fmt::format("    {} {} {}\n", row.recipe, row.task, row.error);
+  }
+  return text;
+}
+
+}  // namespace
+
+InterruptedSite::InterruptedSite() : folder_("interrupted") {
+  MakeModel();
+  MakeDirectory(Disk());
+  std::string text = "What does every bit cost? ";
+  for (int i = 0; i < 12; ++i) text += "It was the year " + std::to_string(1900 + 7 * i) + ". ";
+  WriteFileAtomic(Path("a.txt"), text);
+  WriteFileAtomic(Path("b.txt"), "Another text. " + text);
+  WriteFileAtomic(Path("study.yaml"),
+                  "study: s\nmodels: [model]\nrecipes: [full, rtn-w4-g32, 'rtn-w2-channel:head=w8-g64']\n"
+                  "tasks: [{task: 'text:a.txt', window: 32}, {task: 'text:b.txt', window: 32}]\n");
+}
+
+// For reports.
+void InterruptedSite::MakeResults() const {
+  if (fs::exists(Path("results.db"))) return;
+  const Outcome made = RunLowbit(Prepare(Job::kStudy));
+  if (made.exit_code != 0) throw Error(ErrorKind::kInternal, made.err);
+  fs::rename(Out() + "/results.db", Path("results.db"));
+}
+
+void InterruptedSite::MakeModel() const {
+  MakeDirectory(Path("model"));
+  for (const char* name : {"config.json", "model.safetensors"}) {
+    fs::copy_file(std::string(LOWBIT_TESTDATA) + "/models/tiny-qwen3/" + name, Path("model/") + name);
+  }
+  static const std::string tokenizer = TinyTokenizer();
+  WriteFileAtomic(Path("model/tokenizer.json"), tokenizer);
+}
+
+std::vector<std::string> InterruptedSite::Prepare(Job job) const {
+  fs::remove_all(Out());
+  switch (job) {
+    case Job::kQuantize:
+      return {"quantize", Path("model"), "rtn-w4-g32:head=w8-g64", "-o", Out(), "-t", "2"};
+    case Job::kStudy:
+      return {"study", Path("study.yaml"), "-o", Out(), "-t", "2"};
+    case Job::kReport:
+      MakeResults();
+      fs::remove_all(Out());
+      MakeDirectory(Out());
+      WriteFileAtomic(Out() + "/report.html", "an old report");
+      return {"report", Path("results.db"), "-o", Out() + "/report.html"};
+  }
+  return {};
+}
+
+Outcome InterruptedSite::RunWith(const Fault& fault, const std::vector<std::string>& command) const {
+  fs::remove(Path("calls"));
+  return Program(command, "",
+                 {"LD_PRELOAD=" LOWBIT_FAULT_SHIM, "LOWBIT_FAULT_FOLDER=" + Out(),
+                  "LOWBIT_FAULT_MODE=" + fault.mode, fmt::format("LOWBIT_FAULT_AT={}", fault.at),
+                  fmt::format("LOWBIT_FAULT_ERRNO={}", fault.error), "LOWBIT_FAULT_LOG=" + Path("calls"),
+                  // The sanitizers' runtime wants to be the first library.
+                  "ASAN_OPTIONS=verify_asan_link_order=0:exitcode=99", "UBSAN_OPTIONS=exitcode=99"})
+      .Wait();
+}
+
+std::vector<std::string> InterruptedSite::Calls() const {
+  std::vector<std::string> calls;
+  if (!fs::exists(Path("calls"))) return calls;
+  std::istringstream lines(ReadFile(Path("calls")));
+  for (std::string line; std::getline(lines, line);) calls.push_back(line);
+  return calls;
+}
+
+Remains InterruptedSite::Read() const {
+  Remains remains;
+  for (const auto& entry : fs::recursive_directory_iterator(Out())) {
+    const std::string name = fs::relative(entry.path(), Out()).string();
+    const bool has_rows = name == "results.db";
+    remains.files[name] = entry.is_regular_file() && !has_rows ? Content(entry.path()) : "";
+  }
+  if (remains.files.contains("results.db")) remains.rows = RowsOf(Out() + "/results.db");
+  return remains;
+}
+
+const Remains& InterruptedSite::Expected(Job job) {
+  const auto known = expected_.find(job);
+  if (known != expected_.end()) return known->second;
+  const Outcome outcome = RunLowbit(Prepare(job));
+  if (outcome.exit_code != 0) throw Error(ErrorKind::kInternal, outcome.err);
+  return expected_[job] = Read();
+}
+
+testing::AssertionResult InterruptedSite::SaysWhatFailed(const Outcome& outcome) const {
+  std::istringstream lines(outcome.err);
+  std::vector<std::string> errors;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("error: ")) errors.push_back(line);
+  }
+  if (errors.size() == 1 && errors[0].starts_with("error: " + Out())) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << errors.size() << " lines of error, expected one with the path:\n"
+                                     << outcome.err;
+}
+
+testing::AssertionResult InterruptedSite::Recovers(Job job, const std::vector<std::string>& command,
+                                                   size_t acknowledged) {
+  const Outcome outcome = RunLowbit(command);
+  if (outcome.exit_code != 0) {
+    return testing::AssertionFailure() << "the next run has exit code " << outcome.exit_code << ":\n"
+                                       << outcome.err;
+  }
+  if (job == Job::kStudy) {
+    const size_t again = AcknowledgedCells(outcome), cells = expected_.at(job).rows.size();
+    if (acknowledged + again > cells) {
+      return testing::AssertionFailure() << acknowledged << " of " << cells << " cells were finished, and "
+                                         << again << " measured afterwards";
+    }
+  }
+  const std::string difference = Difference(Read(), expected_.at(job));
+  if (difference.empty()) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << "after the next run:\n" << difference << outcome.err;
+}
+
+size_t AcknowledgedCells(const Outcome& outcome) {
+  size_t count = 0;
+  std::istringstream lines(outcome.err);
+  for (std::string line; std::getline(lines, line);) count += line.starts_with('[') ? 1 : 0;
+  return count;
+}
+
+int FromEnvironment(const char* name, int otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::atoi(text);
+}
+
+}  // namespace lowbit::test
