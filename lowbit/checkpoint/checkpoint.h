@@ -41,6 +41,10 @@ class Checkpoint {
   // Reads every byte of every shard.
   std::string WeightsHash() const;
 
+  // Throws Error{kContent} naming a shard that was cut or written to since it was opened. What was computed
+  // from tensors may be used only after this has returned.
+  void RequireIntact() const;
+
   // Names of tensors that a shard holds but the index does not list: they are not part of the model.
   const std::vector<std::string>& unlisted() const { return unlisted_; }
 

@@ -78,6 +78,7 @@ Matrix Decoder::RunLayers(IdSpans sequences, const Observer& observer, const OnL
       const PreparedLayer prepared(source_.Layer(layer), backend_);
       prepared.Run(source_.config(), rope, placed, x.view());
     }
+    source_.RequireIntact();
     RequireFiniteRows(x.view(), placed, fmt::format("layer {}", layer), backend_.threads());
     if (observer) observer(fmt::format("layer{}", layer), x.view());
     if (on_layer) on_layer(layer);
@@ -90,6 +91,7 @@ Matrix Decoder::Forward(std::span<const TokenIds> sequences, const Observer& obs
   Matrix x = RunLayers(spans, observer, {});
   backend_.RmsNorm(x.view(), source_.FinalNorm(), static_cast<float>(source_.config().rms_norm_eps),
                    x.view());
+  source_.RequireIntact();
   if (observer) observer("final_norm", x.view());
   return x;
 }
@@ -121,6 +123,7 @@ std::vector<std::vector<TokenScore>> Decoder::Score(std::span<const ScoreRequest
   backend_.RmsNorm(rows.view(), source_.FinalNorm(), static_cast<float>(source_.config().rms_norm_eps),
                    rows.view());
   const std::vector<TokenScore> flat = backend_.ScoreTargets(rows.view(), source_.Head(), targets);
+  source_.RequireIntact();
 
   std::vector<std::vector<TokenScore>> scores;
   auto next = flat.begin();

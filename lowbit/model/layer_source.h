@@ -33,6 +33,10 @@ class LayerSource {
   virtual Weight Embedding() const = 0;              // [vocab_size, hidden_size]
   virtual Weight Head() const = 0;                   // [vocab_size, hidden_size]; the embedding when tied
   virtual std::vector<float> FinalNorm() const = 0;  // [hidden_size]
+
+  // Throws Error{kContent} when a file was cut or written to since it was opened. What was computed from
+  // weights may be used only after this has returned.
+  virtual void RequireIntact() const {}
 };
 
 // A Hugging Face folder, checked against its config.json when it is opened.
@@ -45,6 +49,7 @@ class CheckpointSource : public LayerSource {
   Weight Embedding() const override;
   Weight Head() const override;
   std::vector<float> FinalNorm() const override;
+  void RequireIntact() const override { checkpoint_.RequireIntact(); }
   const Checkpoint& checkpoint() const { return checkpoint_; }
 
  private:
@@ -64,6 +69,7 @@ class ArtefactSource : public LayerSource {
   Weight Embedding() const override;
   Weight Head() const override;
   std::vector<float> FinalNorm() const override { return base_.FinalNorm(); }
+  void RequireIntact() const override { base_.RequireIntact(); }
   const Artefact& artefact() const { return artefact_; }
 
  private:
