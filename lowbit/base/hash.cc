@@ -50,10 +50,11 @@ std::string Sha256Hex(std::string_view text) {
 }
 
 std::string Sha256OfFile(const std::string& path) {
-  const MappedFile file(path);
-  Sha256 hash;
-  hash.Update(file.bytes());
-  return hash.Hex();
+  return ReadIntact(MappedFile(path), [](std::span<const std::byte> bytes) {
+    Sha256 hash;
+    hash.Update(bytes);
+    return hash.Hex();
+  });
 }
 
 }  // namespace lowbit

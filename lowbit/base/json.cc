@@ -96,6 +96,12 @@ Json ParseJson(std::string_view text, const Place& place, JsonLimits limits) {
   if (const size_t bad = FirstInvalidUtf8(text); bad != std::string_view::npos) {
     throw Error(ErrorKind::kContent, place.Byte(bad), "not valid UTF-8, expected a JSON text in UTF-8");
   }
+  if (text.starts_with("\xEF\xBB\xBF")) {  // the parser would skip it
+    throw Error(ErrorKind::kContent, place.Byte(0), "not valid JSON: begins with a byte order mark");
+  }
+  if (const size_t nul = text.find('\0'); nul != text.npos) {  // the parser would take it for the end
+    throw Error(ErrorKind::kContent, place.Byte(nul), "not valid JSON: a NUL byte");
+  }
   StrictBuilder builder(place, limits.max_depth);
   Json::sax_parse(text.begin(), text.end(), &builder);
   return builder.Take();

@@ -93,8 +93,12 @@ bool IsArtefact(const std::string& folder) {
 }
 
 ArtefactInfo ReadArtefactInfo(const std::string& folder) {
+  return ParseArtefactInfo(ReadFile(PathIn(folder, kArtefactManifest), kManifestLimits.max_bytes), folder);
+}
+
+ArtefactInfo ParseArtefactInfo(std::string_view text, const std::string& folder) {
   const std::string path = PathIn(folder, kArtefactManifest);
-  const Json json = ReadJsonFile(path, kManifestLimits);
+  const Json json = ParseJson(text, Place(path), kManifestLimits);
   JsonFields fields(json, Place(path));
   fields.Unsigned(kVersionKey, kVersion, kVersion);
   ArtefactInfo info;
@@ -117,7 +121,7 @@ ArtefactInfo ReadArtefactInfo(const std::string& folder) {
   return info;
 }
 
-void WriteArtefactInfo(const std::string& folder, const ArtefactInfo& info) {
+std::string ArtefactText(const std::string& folder, const ArtefactInfo& info) {
   Json json;
   json[std::string(kVersionKey)] = kVersion;
   json["base"] = StoredBase(folder, info.base_folder);
@@ -136,7 +140,11 @@ void WriteArtefactInfo(const std::string& folder, const ArtefactInfo& info) {
   json["seconds"] = info.seconds;
   for (const auto& [name, file] : info.files)
     json["files"][name] = {{"bytes", file.bytes}, {"content", file.content}};
-  WriteFileAtomic(PathIn(folder, kArtefactManifest), json.dump(1) + "\n");
+  return json.dump(1) + "\n";
+}
+
+void WriteArtefactInfo(const std::string& folder, const ArtefactInfo& info) {
+  WriteFileAtomic(PathIn(folder, kArtefactManifest), ArtefactText(folder, info));
 }
 
 Artefact::Artefact(const std::string& folder) : folder_(folder) {

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -30,6 +31,8 @@ std::string WritePackedFile(const std::string& path, const PackedTensors& tensor
 // Reads it back, checked: what does not fit together is an Error{kContent} naming the file and the tensor,
 // and so is a content hash that differs from the file's own, or from `content` when that is given.
 PackedTensors ReadPackedFile(const std::string& path, std::string_view content = {});
+PackedTensors ParsePackedFile(std::span<const std::byte> file, const std::string& path,
+                              std::string_view content = {});
 
 // SHA-256 over names, settings and data: what "content" says.
 std::string ContentHash(const PackedTensors& tensors);
@@ -67,8 +70,11 @@ bool IsArtefact(const std::string& folder);  // has a lowbit.json
 
 // Reads and checks lowbit.json alone. Throws Error{kMissing} or Error{kContent} naming the key.
 ArtefactInfo ReadArtefactInfo(const std::string& folder);
+ArtefactInfo ParseArtefactInfo(std::string_view text, const std::string& folder);
 
-// Writes lowbit.json, after every layer file is in place: only then is the folder an artefact.
+// What lowbit.json says, and writing it, after every layer file is in place: only then is the folder an
+// artefact.
+std::string ArtefactText(const std::string& folder, const ArtefactInfo& info);
 void WriteArtefactInfo(const std::string& folder, const ArtefactInfo& info);
 
 class Artefact {

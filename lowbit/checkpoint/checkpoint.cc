@@ -99,8 +99,8 @@ void Checkpoint::OpenShards(const std::string& index_path) {
       homes_.emplace(entry->name, Home{&file, entry});
       continue;
     }
-    const auto holder =
-        std::ranges::find_if(files_, [&](const auto& f) { return f->Find(tensor) != nullptr; });
+    const auto holder = std::ranges::find_if(
+        files_, [&wanted = tensor](const auto& f) { return f->Find(wanted) != nullptr; });
     const std::string found = holder == files_.end() ? "no shard has it" : (*holder)->path() + " has it";
     throw Error(ErrorKind::kContent, Place(index_path).Tensor(Printable(tensor)),
                 fmt::format("mapped to \"{}\", which does not hold it; {}", name, found));
@@ -119,6 +119,7 @@ void Checkpoint::CheckUnlisted() {
         unlisted_.push_back(entry.name);
       } else if (home->second.entry != &entry &&
                  !SameContent(*file, entry, *home->second.file, *home->second.entry)) {
+        RequireIntact();
         throw Error(ErrorKind::kContent, Place(source_).Tensor(Printable(entry.name)),
                     fmt::format("{} and {} hold it with other values, expected one tensor of this name",
                                 home->second.file->path(), file->path()));
@@ -215,7 +216,12 @@ std::string Checkpoint::WeightsHash(const Threads& threads) const {
     hash.Update(fs::path(files_[f]->path()).filename().string() + "\n");
     for (const Piece& piece : pieces[f]) hash.Update(piece.hex + "\n");
   }
+  RequireIntact();
   return hash.Hex();
+}
+
+void Checkpoint::RequireIntact() const {
+  for (const auto& file : files_) file->RequireIntact();
 }
 
 }  // namespace lowbit

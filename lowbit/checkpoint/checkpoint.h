@@ -48,6 +48,10 @@ class Checkpoint {
   void Prefetch(std::string_view name) const { PrefetchPages(Get(name).bytes); }
   void Release(std::string_view name) const { ReleasePages(Get(name).bytes); }
 
+  // Throws Error{kContent} naming a shard that was cut or written to since it was opened. What was computed
+  // from tensors may be used only after this has returned.
+  void RequireIntact() const;
+
   // Names of tensors that a shard holds but the index does not list: they are not part of the model.
   const std::vector<std::string>& unlisted() const { return unlisted_; }
 

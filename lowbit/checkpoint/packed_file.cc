@@ -226,8 +226,10 @@ std::string WritePackedFile(const std::string& path, const PackedTensors& tensor
   return hash;
 }
 
-PackedTensors ReadPackedFile(const std::string& path, std::string_view content) {
-  const SafetensorsFile file(path);
+namespace {
+
+PackedTensors ReadPacked(const SafetensorsFile& file, std::string_view content) {
+  const std::string& path = file.path();
   if (const std::string& version = MetadataOf(file, kVersionKey); version != kVersion) {
     throw Error(ErrorKind::kContent, Place(path).Key("__metadata__").Key(kVersionKey),
                 fmt::format("\"{}\", expected \"{}\"", Printable(version, 40), kVersion));
@@ -252,6 +254,25 @@ PackedTensors ReadPackedFile(const std::string& path, std::string_view content) 
   }
   CheckContent(file, tensors, content);
   return tensors;
+}
+
+}  // namespace
+
+PackedTensors ReadPackedFile(const std::string& path, std::string_view content) {
+  const SafetensorsFile file(path);
+  try {
+    PackedTensors tensors = ReadPacked(file, content);
+    file.RequireIntact();
+    return tensors;
+  } catch (const Error&) {
+    file.RequireIntact();  // what is wrong with it otherwise, zeros in place of bytes may have caused
+    throw;
+  }
+}
+
+PackedTensors ParsePackedFile(std::span<const std::byte> file, const std::string& path,
+                              std::string_view content) {
+  return ReadPacked(SafetensorsFile(file, path), content);
 }
 
 }  // namespace lowbit

@@ -144,9 +144,25 @@ SafetensorsHeader ParseSafetensorsHeader(std::span<const std::byte> file, const 
 }
 
 SafetensorsFile::SafetensorsFile(const std::string& path)
-    : file_(path), header_(ParseSafetensorsHeader(file_.bytes(), path)) {
+    : path_(path),
+      file_(path),
+      bytes_(file_->bytes()),
+      header_(ReadIntact(*file_, [&](auto bytes) { return ParseSafetensorsHeader(bytes, path); })) {
+  IndexNames();
+}
+
+SafetensorsFile::SafetensorsFile(std::span<const std::byte> bytes, std::string path)
+    : path_(std::move(path)), bytes_(bytes), header_(ParseSafetensorsHeader(bytes_, path_)) {
+  IndexNames();
+}
+
+void SafetensorsFile::IndexNames() {
   index_.reserve(header_.tensors.size());
   for (size_t i = 0; i < header_.tensors.size(); ++i) index_.emplace(header_.tensors[i].name, i);
+}
+
+void SafetensorsFile::RequireIntact() const {
+  if (file_) file_->RequireIntact();
 }
 
 const TensorEntry* SafetensorsFile::Find(std::string_view name) const {
@@ -169,7 +185,7 @@ TensorView SafetensorsFile::View(const TensorEntry& entry) const {
         .Hint("weights that another tool quantized cannot be used; take the original checkpoint");
   }
   return {*entry.type, entry.shape,
-          file_.bytes().subspan(header_.data_start + entry.begin, entry.end - entry.begin), true};
+          bytes_.subspan(header_.data_start + entry.begin, entry.end - entry.begin), file_.has_value()};
 }
 
 }  // namespace lowbit

@@ -25,6 +25,8 @@ struct TensorEntry {
   std::optional<DType> type;
   Shape shape;
   uint64_t begin = 0, end = 0;  // bytes from the start of the data part
+
+  bool operator==(const TensorEntry&) const = default;
 };
 
 struct SafetensorsHeader {
@@ -43,18 +45,27 @@ SafetensorsHeader ParseSafetensorsHeader(std::span<const std::byte> file, const 
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::string& path);
+  // A file that is in memory already; `bytes` must outlive this, `path` is for messages.
+  SafetensorsFile(std::span<const std::byte> bytes, std::string path);
 
-  const std::string& path() const { return file_.path(); }
+  const std::string& path() const { return path_; }
   const SafetensorsHeader& header() const { return header_; }
-  std::span<const std::byte> bytes() const { return file_.bytes(); }  // the whole file
-  const TensorEntry* Find(std::string_view name) const;               // nullptr when absent
+  std::span<const std::byte> bytes() const { return bytes_; }  // the whole file
+  const TensorEntry* Find(std::string_view name) const;        // nullptr when absent
+
+  // Throws Error{kContent} when the file was cut or written to since it was opened: before that is known,
+  // nothing computed from its bytes may be used (base/mapped_file.h).
+  void RequireIntact() const;
 
   // Throws Error{kContent}: no such tensor, or of a type that lowbit does not read.
   TensorView Get(std::string_view name) const;
   TensorView View(const TensorEntry& entry) const;  // of this file's header
 
  private:
-  MappedFile file_;
+  void IndexNames();
+  std::string path_;
+  std::optional<MappedFile> file_;
+  std::span<const std::byte> bytes_;
   SafetensorsHeader header_;
   std::unordered_map<std::string_view, size_t> index_;
 };

@@ -3,7 +3,7 @@
 
 #include "lowbit/base/json.h"
 #include "lowbit/base/utf8.h"
-#include "lowbit/checkpoint/safetensors.h"
+#include "lowbit/checkpoint/safetensors_header.h"
 
 namespace lowbit {
 namespace {
@@ -19,6 +19,30 @@ std::string Quoted(const std::string& path, const std::string& text) {
 }
 
 }  // namespace
+
+std::string HeaderBytes(const SafetensorsHeader& header, const std::string& path) {
+  std::string json = "{";
+  const auto separate = [&] { json += json.back() == '{' ? "" : ","; };
+  if (!header.metadata.empty()) {
+    json += "\"__metadata__\":{";
+    for (const auto& [key, value] : header.metadata) {
+      separate();
+      json += Quoted(path, key) + ":" + Quoted(path, value);
+    }
+    json += "}";
+  }
+  for (const TensorEntry& t : header.tensors) {
+    separate();
+    json += fmt::format(R"({}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", Quoted(path, t.name),
+                        t.type_name, fmt::join(t.shape, ","), t.begin, t.end);
+  }
+  json += "}";
+  json.resize((json.size() + 7) / 8 * 8, ' ');  // the data part begins aligned for every type
+
+  std::string length(kLengthBytes, '\0');
+  for (size_t i = 0; i < length.size(); ++i) length[i] = static_cast<char>(json.size() >> (8 * i));
+  return length + json;
+}
 
 SafetensorsWriter::SafetensorsWriter(std::string path) : path_(std::move(path)), file_(path_) {}
 
@@ -52,29 +76,9 @@ void SafetensorsWriter::Begin() {
   for (const TensorEntry& t : header_.tensors) {
     if (!names.insert(t.name).second) Misused(path_, fmt::format("tensor '{}' declared twice", t.name));
   }
-  std::string json = "{";
-  const auto separate = [&] { json += json.back() == '{' ? "" : ","; };
-  if (!header_.metadata.empty()) {
-    json += "\"__metadata__\":{";
-    for (const auto& [key, value] : header_.metadata) {
-      separate();
-      json += Quoted(path_, key) + ":" + Quoted(path_, value);
-    }
-    json += "}";
-  }
-  for (const TensorEntry& t : header_.tensors) {
-    separate();
-    json += fmt::format(R"({}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", Quoted(path_, t.name),
-                        t.type_name, fmt::join(t.shape, ","), t.begin, t.end);
-  }
-  json += "}";
-  json.resize((json.size() + 7) / 8 * 8, ' ');  // the data part begins aligned for every type
-
-  std::string length(8, '\0');
-  for (size_t i = 0; i < 8; ++i) length[i] = static_cast<char>(json.size() >> (8 * i));
-  header_.data_start = length.size() + json.size();
-  file_.Write(length);
-  file_.Write(json);
+  const std::string begin = HeaderBytes(header_, path_);
+  header_.data_start = begin.size();
+  file_.Write(begin);
 }
 
 void SafetensorsWriter::Write(std::span<const std::byte> bytes) {

@@ -74,7 +74,10 @@ void ParseMetadata(JsonReader& reader, ShardIndex& index) {
 }  // namespace
 
 ShardIndex ReadShardIndex(const std::string& path) {
-  const std::string text = ReadFile(path, kMaxIndexBytes);
+  return ParseShardIndex(ReadFile(path, kMaxIndexBytes), path);
+}
+
+ShardIndex ParseShardIndex(std::string_view text, const std::string& path) {
   const Place place(path), map_place = place.Key(kMapKey);
   JsonReader reader(text, place);
   ShardIndex index;

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 
 namespace lowbit {
 
@@ -15,6 +16,7 @@ struct ShardIndex {
 // Reads the index and checks it by itself: a map that is there once and not empty, no tensor twice, every
 // file name plain. Throws Error{kMissing} or Error{kContent} naming the key, or the tensor.
 ShardIndex ReadShardIndex(const std::string& path);
+ShardIndex ParseShardIndex(std::string_view text, const std::string& path);
 
 // Throws Error{kMissing} unless `name`, which index `index_path` gives as the home of `tensor`, is a file in
 // `folder`, and Error{kContent} when it is a link that leads out of the folder. A hub cache, where

@@ -77,6 +77,7 @@ void RunLogits(const Options& options) {
       write(logits.view().Rows(0, count));
     }
   }
+  source->RequireIntact();
   writer.Commit();
 }
 

@@ -164,10 +164,7 @@ int Run(int argc, char** argv) {
 }  // namespace lowbit
 
 int main(int argc, char** argv) {
-<<<<<<< HEAD
   lowbit::UseOneHeap();
-=======
   lowbit::InstallStopHandlers();
->>>>>>> faults
   return lowbit::Run(argc, argv);
 }

@@ -135,6 +135,7 @@ void Decoder::RunLayers(Batch& batch, const ForwardPlan& plan, const Observer& o
       prepared.Run(rope, piece.sequences, plan.rows_per_group, x, [&](MatView<const float> logits) {
         if (observer) observer(fmt::format("router{}", layer), piece.first_row, logits);
       });
+      source_.RequireIntact();
       RequireFiniteRows(x, piece.sequences, piece.first_sequence, fmt::format("layer {}", layer),
                         backend_.threads());
       batch.x->Store();
@@ -163,6 +164,7 @@ Matrix Decoder::Forward(std::span<const TokenIds> sequences, const Observer& obs
                      static_cast<float>(config().rms_norm_eps), rows);
     if (observer) observer("final_norm", piece.first_row, rows);
   }
+  source_.RequireIntact();
   return result;
 }
 
@@ -218,6 +220,7 @@ std::vector<std::vector<TokenScore>> Decoder::Score(std::span<const ScoreRequest
     }
   }
   if (!targets.empty()) flush();
+  source_.RequireIntact();
   return scores;
 }
 

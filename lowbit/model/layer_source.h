@@ -48,6 +48,10 @@ class LayerSource {
   virtual void Prefetch(size_t index) const = 0;
   virtual void Release(size_t index) const = 0;
   virtual void ReleaseEmbeddingAndHead() const = 0;
+
+  // Throws Error{kContent} when a file was cut or written to since it was opened. What was computed from
+  // weights may be used only after this has returned.
+  virtual void RequireIntact() const {}
 };
 
 // A Hugging Face folder, checked against its config.json when it is opened.
@@ -65,6 +69,7 @@ class CheckpointSource : public LayerSource {
   void Prefetch(size_t index) const override;
   void Release(size_t index) const override;
   void ReleaseEmbeddingAndHead() const override;
+  void RequireIntact() const override { checkpoint_.RequireIntact(); }
   const Checkpoint& checkpoint() const { return checkpoint_; }
 
   // As Layer, without the linears that `replaced` names in full: they are not even read.
@@ -97,6 +102,7 @@ class ArtefactSource : public LayerSource {
   void Prefetch(size_t) const override {}
   void Release(size_t) const override {}
   void ReleaseEmbeddingAndHead() const override { base_.ReleaseEmbeddingAndHead(); }
+  void RequireIntact() const override { base_.RequireIntact(); }
   const Artefact& artefact() const { return artefact_; }
 
  private:

@@ -45,6 +45,7 @@ QuantizeResult RoundAndWrite(const CheckpointSource& model, const Recipe& recipe
     const bool keeps = file.Describes(kept);
     if (!keeps) kept.clear();
     const PackedTensors packed = rounder.Round(i, std::move(kept));
+    model.checkpoint().RequireIntact();  // before a file says what its weights were
     info.files[file.name] = keeps ? out.Describe(file.name, packed) : out.Write(file.name, packed);
     result.kept_files += keeps ? 1 : 0;
     progress.Step(file.name);

@@ -82,7 +82,11 @@ void RequireDistinct(const std::vector<T>& items, const YamlReader& list, Name&&
 
 }  // namespace
 
-StudyFile ParseStudyFile(const std::string& text, const std::string& path) {
+void RequireTask(const StudyTask& task) {
+  MakeTask(task.name, task.options);
+}
+
+StudyFile ParseStudyFile(const std::string& text, const std::string& path, const TaskCheck& check) {
   const YamlReader root = YamlReader::Parse(text, path);
   root.Map({"study", "models", "recipes", "tasks", "compute", "keep_artefacts", "data"});
   StudyFile study;
@@ -101,7 +105,7 @@ StudyFile ParseStudyFile(const std::string& text, const std::string& path) {
   const std::string data = root.Has("data") ? Relative(path, root.Get("data").String()) : "";
   for (const YamlReader& entry : root.Get("tasks").List()) {
     study.tasks.push_back(ReadTask(entry, path, data));
-    AtLine(entry, [&] { return MakeTask(study.tasks.back().name, study.tasks.back().options); });
+    AtLine(entry, [&] { check(study.tasks.back()); });
   }
   RequireDistinct(study.tasks, root.Get("tasks"), [](const StudyTask& t) { return t.name; });
 

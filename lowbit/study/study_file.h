@@ -5,6 +5,7 @@
 // Start reading here, then plan.h (which cells, what is missing), runner.h and results_db.h.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,11 @@ struct StudyFile {
 // Throws Error{kMissing} or Error{kContent} naming file, line and key; a recipe or a task that does not
 // exist is an Error{kContent} at its line. Unknown keys are errors.
 StudyFile ReadStudyFile(const std::string& path);
-StudyFile ParseStudyFile(const std::string& text, const std::string& path);
+
+// `check` throws for a task that does not exist; RequireTask opens its data for that.
+using TaskCheck = std::function<void(const StudyTask&)>;
+void RequireTask(const StudyTask& task);
+StudyFile ParseStudyFile(const std::string& text, const std::string& path,
+                         const TaskCheck& check = &RequireTask);
 
 }  // namespace lowbit

@@ -2,10 +2,12 @@
 #include "lowbit/study/yaml_reader.h"
 
 #include <fmt/ranges.h>
+#include <yaml-cpp/eventhandler.h>
 
 #include <algorithm>
 #include <charconv>
 #include <set>
+#include <sstream>
 
 #include "lowbit/base/utf8.h"
 
@@ -13,6 +15,45 @@ namespace lowbit {
 namespace {
 
 constexpr size_t kMaxBytes = size_t{1} << 20;
+constexpr size_t kMaxDepth = 32;
+
+// Looks at a text before a tree is made of it. yaml-cpp's LoadAll never ends for some texts of five bytes: it
+// takes an empty document after the other out of them.
+class FirstLook : public YAML::EventHandler {
+ public:
+  explicit FirstLook(const std::string& path) : path_(path) {}
+  size_t documents() const { return documents_; }
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    if (++documents_ > 1) Fail(mark, "a second YAML document begins here, expected one");
+  }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {
+    Enter(mark);
+  }
+  void OnSequenceEnd() override { --depth_; }
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {
+    Enter(mark);
+  }
+  void OnMapEnd() override { --depth_; }
+
+ private:
+  void Enter(const YAML::Mark& mark) {
+    if (++depth_ > kMaxDepth) Fail(mark, fmt::format("nested deeper than {} levels", kMaxDepth));
+  }
+  [[noreturn]] void Fail(const YAML::Mark& mark, std::string message) const {
+    throw Error(ErrorKind::kContent, Place(path_).Line(static_cast<size_t>(mark.line) + 1),
+                std::move(message));
+  }
+
+  const std::string& path_;
+  size_t documents_ = 0, depth_ = 0;
+};
 
 }  // namespace
 
@@ -23,13 +64,14 @@ YamlReader YamlReader::Parse(const std::string& text, const std::string& path) {
   if (const size_t bad = FirstInvalidUtf8(text); bad != std::string::npos) {
     throw Error(ErrorKind::kContent, Place(path).Byte(bad), "not valid UTF-8");
   }
-  try {  // yaml-cpp itself gives up at a depth of 500
-    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
-    if (documents.size() != 1) {
-      throw Error(ErrorKind::kContent, Place(path),
-                  fmt::format("{} YAML documents, expected one", documents.size()));
+  try {
+    FirstLook look(path);
+    std::istringstream stream(text);
+    YAML::Parser parser(stream);
+    while (parser.HandleNextDocument(look)) {
     }
-    return YamlReader(documents.front(), path, "");
+    if (look.documents() == 0) throw Error(ErrorKind::kContent, Place(path), "is empty, expected YAML");
+    return YamlReader(YAML::Load(text), path, "");
   } catch (const YAML::Exception& e) {
     const Place place =
         e.mark.is_null() ? Place(path) : Place(path).Line(static_cast<size_t>(e.mark.line + 1));

@@ -17,7 +17,7 @@ void CopyElements(const std::byte* source, std::span<float> out) {
 
 }  // namespace
 
-size_t ElementCount(const Shape& shape) {
+size_t ElementCount(std::span<const size_t> shape) {
   size_t count = 1;
   for (const size_t n : shape) count *= n;
   return count;
@@ -32,7 +32,7 @@ void CopyToFloat(const TensorView& tensor, size_t first, std::span<float> out) {
   const std::byte* source = tensor.bytes.data() + first * SizeOf(tensor.type);
   switch (tensor.type) {
     case DType::kF32:
-      std::memcpy(out.data(), source, out.size_bytes());
+      if (!out.empty()) std::memcpy(out.data(), source, out.size_bytes());  // no null pointers for memcpy
       return;
     case DType::kF16:
       CopyElements<F16>(source, out);

@@ -39,7 +39,7 @@ struct MatView {
 
 using Shape = std::vector<size_t>;
 
-size_t ElementCount(const Shape& shape);
+size_t ElementCount(std::span<const size_t> shape);
 std::string ShapeText(const Shape& shape);  // "[3072, 1024]"
 
 // A dense tensor in memory owned elsewhere (usually a mapped file), any alignment, little-endian.
@@ -51,7 +51,7 @@ struct TensorView {
 
   size_t Count() const { return ElementCount(shape); }
   size_t Rows() const { return shape.empty() ? 1 : shape[0]; }
-  size_t Cols() const { return shape.size() < 2 ? Count() / (Rows() == 0 ? 1 : Rows()) : Count() / Rows(); }
+  size_t Cols() const { return shape.empty() ? 1 : ElementCount(std::span(shape).subspan(1)); }
 };
 
 // Copies elements [first, first + out.size()) of a floating tensor to f32. Exact for all three types.

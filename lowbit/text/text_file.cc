@@ -56,8 +56,17 @@ class JsonLines {
 
 void ForEachJsonLine(const std::string& path, const JsonLineCallback& callback, JsonLineLimits limits) {
   const MappedFile file(path);
-  std::string_view rest(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
-  JsonLines lines(Place(path), callback, limits);
+  ReadIntact(file, [&](std::span<const std::byte> bytes) {
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    ForEachJsonLineIn(text, Place(path), callback, limits);
+    return true;
+  });
+}
+
+void ForEachJsonLineIn(std::string_view text, const Place& file, const JsonLineCallback& callback,
+                       JsonLineLimits limits) {
+  std::string_view rest = text;
+  JsonLines lines(file, callback, limits);
   while (!rest.empty()) {
     const size_t end = std::min(rest.find('\n'), rest.size());
     lines.Add(rest.substr(0, end));

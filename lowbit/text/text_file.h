@@ -6,6 +6,7 @@
 #include <functional>
 #include <istream>
 #include <string>
+#include <string_view>
 
 #include "lowbit/base/json.h"
 
@@ -24,6 +25,10 @@ using JsonLineCallback = std::function<void(size_t line, const Json& object)>;
 // accepted. Throws Error{kContent} naming the line (and the byte in it) for everything else: what is not
 // JSON, or is no object, or two on a line, an over-long line, a NUL byte.
 void ForEachJsonLine(const std::string& path, const JsonLineCallback& callback, JsonLineLimits limits = {});
+
+// The same for a text in memory; `file` is for messages.
+void ForEachJsonLineIn(std::string_view text, const Place& file, const JsonLineCallback& callback,
+                       JsonLineLimits limits = {});
 
 // The same for a stream, line by line as it comes; `name` is for messages.
 void ForEachJsonLine(std::istream& stream, const std::string& name, const JsonLineCallback& callback,

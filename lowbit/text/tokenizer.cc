@@ -164,9 +164,9 @@ Tokenizer Tokenizer::Load(const std::string& path) {
   namespace fs = std::filesystem;
   const fs::path file = fs::is_directory(path) ? fs::path(path) / "tokenizer.json" : fs::path(path);
   const MappedFile mapped(file.string());
-  const std::span<const std::byte> bytes = mapped.bytes();
-  Tokenizer tokenizer =
-      Parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, Place(file.string()));
+  Tokenizer tokenizer = ReadIntact(mapped, [&](std::span<const std::byte> bytes) {
+    return Parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, Place(file.string()));
+  });
 
   const fs::path config_path = file.parent_path() / "tokenizer_config.json";
   if (!fs::exists(config_path)) return tokenizer;
