@@ -22,6 +22,14 @@ void ComputeOptions::AddTo(CLI::App& command, const std::string& default_compute
       ->check(CLI::Range(1, 1024));
 }
 
+ComputeContext::ComputeContext(const ComputeOptions& options)
+    : threads(options.threads), backend(MakeBackend(options.backend, options.compute, threads)) {
+  if (!options.profile) return;
+  auto profiled = std::make_unique<ProfiledBackend>(std::move(backend));
+  profile = profiled.get();
+  backend = std::move(profiled);
+}
+
 void MemoryOptions::AddTo(CLI::App& command) {
   command.add_option(
       "--ram", ram,

@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "lowbit/kernels/backend.h"
+#include "lowbit/kernels/profile.h"
 #include "lowbit/model/forward_plan.h"
 
 namespace lowbit {
@@ -15,6 +15,7 @@ struct ComputeOptions {
   std::string backend = "cpu";
   std::string compute = "f32";
   int threads = 0;
+  bool profile = false;
 
   // `default_compute`: "auto" for a single eval, "f32" where numbers are kept.
   void AddTo(CLI::App& command, const std::string& default_compute);
@@ -30,10 +31,10 @@ struct MemoryOptions {
 
 // Threads and the backend that uses them.
 struct ComputeContext {
-  explicit ComputeContext(const ComputeOptions& options)
-      : threads(options.threads), backend(MakeBackend(options.backend, options.compute, threads)) {}
+  explicit ComputeContext(const ComputeOptions& options);
   Threads threads;
   std::unique_ptr<Backend> backend;
+  ProfiledBackend* profile = nullptr;  // is `backend`, with --profile
 };
 
 }  // namespace lowbit

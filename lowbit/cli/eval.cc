@@ -52,6 +52,18 @@ Json ToJson(const TaskResult& result, double seconds) {
           {"metrics", metrics}};
 }
 
+Json ToJson(const std::vector<ProfileRow>& rows) {
+  Json json = Json::array();
+  for (const ProfileRow& row : rows) {
+    json.push_back({{"operation", row.operation},
+                    {"calls", row.calls},
+                    {"seconds", row.seconds},
+                    {"gflop", row.flop / 1e9},
+                    {"own_gflop_per_second", row.own_rate / 1e9}});
+  }
+  return json;
+}
+
 void PrintTable(const TaskResult& result, double seconds) {
   for (const Measurement& m : result.measurements) {
     const std::string error = m.std_error ? fmt::format(" ± {:.2g}", *m.std_error) : "";
@@ -83,6 +95,7 @@ void RunEval(const Options& options) {
 
   Json results = Json::array();
   for (const std::unique_ptr<Task>& task : tasks) {
+    if (context.profile != nullptr) context.profile->Reset();
     const auto start = std::chrono::steady_clock::now();
     const TaskResult result = task->Run(scorer, tokenizer);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -90,6 +103,14 @@ void RunEval(const Options& options) {
       results.push_back(ToJson(result, seconds));
     } else {
       PrintTable(result, seconds);
+    }
+    if (context.profile != nullptr) {
+      const std::vector<ProfileRow> rows = context.profile->Rows();
+      if (options.json) {
+        results.back()["profile"] = ToJson(rows);
+      } else {
+        fmt::print("{}", ProfileText(rows, seconds));
+      }
     }
   }
   if (options.json) {
@@ -129,6 +150,10 @@ void AddEvalCommand(CLI::App& app) {
   command->add_flag("--json", options->json, "machine-readable output on stdout");
   options->compute.AddTo(*command, "auto");
   options->memory.AddTo(*command);
+  command->add_flag(
+      "--profile", options->compute.profile,
+      "also where the time went: seconds and GFLOP/s of each operation, and of products the share "
+      "of the rate they reach alone");
   command->footer("Tasks:" + known +
                   "\nExamples:\n"
                   "  lowbit eval Qwen3-0.6B --tasks wikitext2\n"
