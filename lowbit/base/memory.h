@@ -26,9 +26,9 @@ void TrimMemory();
 
 // What a job may use.
 struct MemoryBudget {
-  uint64_t bytes = 0;   // of this process, all told; 0 = four fifths of what the system has left
-  bool least = false;   // as little as can be, whatever there is: "--ram min"
-  std::string scratch;  // folder for activations that do not fit; empty = $TMPDIR, else /var/tmp
+  uint64_t bytes = 0;        // of this process, all told; 0 = four fifths of what the system has left
+  bool least = false;        // as little as can be, whatever there is: "--ram min"
+  std::string scratch = {};  // folder for activations that do not fit; empty = $TMPDIR, else /var/tmp
 
   uint64_t Bytes() const;
   std::string ScratchFolder() const;

@@ -31,6 +31,7 @@ class ScriptedTask : public Task {
   std::string Name() const override { return name_; }
   std::string DataHash() const override { return std::string(64, '0'); }
   std::string Settings() const override { return name_; }
+  ForwardJob Job(const Tokenizer&) const override { return {}; }
   TaskResult Run(const Scorer&, const Tokenizer&) const override {
     return {name_, "scripted", DataHash(), {behaviour_()}};
   }
@@ -50,7 +51,7 @@ class RunPlanTest : public ::testing::Test {
   }
   // One cell per recipe, with a task that does this.
   std::vector<CellRow> Rows(const Behaviour& behaviour) {
-    StudyPlan plan = MakePlan(ReadStudyFile(folder_.File("study.yaml")));
+    StudyPlan plan = MakePlan(ReadStudyFile(folder_.File("study.yaml")), threads_);
     plan.tasks[0] = std::make_unique<ScriptedTask>("scripted", behaviour);
     ResultsDb results = ResultsDb::Open(folder_.File("results.db"), ResultsDb::Mode::kWrite);
     try {

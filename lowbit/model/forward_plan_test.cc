@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/model/forward_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lowbit/model/decoder.h"
+
+namespace lowbit {
+namespace {
+
+using ::testing::HasSubstr;
+
+const std::string kModels = LOWBIT_TESTDATA "/models/";
+
+// Sizes of a published model; nothing is read from it.
+class ShapeOnly : public LayerSource {
+ public:
+  explicit ShapeOnly(ModelConfig config) : config_(std::move(config)), layout_(LayoutOf(config_)) {}
+  const ModelConfig& config() const override { return config_; }
+  const ModelLayout& layout() const override { return layout_; }
+  uint64_t StoredBytes(size_t index) const override {
+    uint64_t bytes = 0;
+    for (const LinearSpec& linear : layout_.layers[index].linears) bytes += linear.out * linear.in * 2;
+    return bytes;
+  }
+  uint64_t OwnedBytes(size_t) const override { return 0; }
+  LayerWeights Layer(size_t) const override { return {}; }
+  Weight Embedding() const override { return {}; }
+  Weight Head() const override { return {}; }
+  std::vector<float> FinalNorm() const override { return {}; }
+  void Prefetch(size_t) const override {}
+  void Release(size_t) const override {}
+  void ReleaseEmbeddingAndHead() const override {}
+
+ private:
+  ModelConfig config_;
+  ModelLayout layout_;
+};
+
+ModelConfig Qwen3_32B() {
+  ModelConfig c;
+  c.model_type = "qwen3";
+  c.vocab_size = 151936;
+  c.hidden_size = 5120;
+  c.intermediate_size = 25600;
+  c.num_hidden_layers = 64;
+  c.num_attention_heads = 64;
+  c.num_key_value_heads = 8;
+  c.head_dim = 128;
+  return c;
+}
+
+class ForwardPlanTest : public ::testing::Test {
+ protected:
+  ForwardPlan Plan(const ForwardJob& job, uint64_t bytes) const {
+    return PlanForward(source_, *backend_, job, {.bytes = bytes});
+  }
+  static ForwardJob WikiText(bool repeats = false) {
+    return {.sequences = 146, .rows = 146 * 2047, .longest = 2047, .scored = 146 * 2047, .repeats = repeats};
+  }
+  Threads threads_{2};
+  std::unique_ptr<Backend> backend_ = MakeBackend("cpu", "f32", threads_);
+  ShapeOnly source_{Qwen3_32B()};
+};
+
+TEST_F(ForwardPlanTest, OfPlentyEverythingIsInMemoryAndLayersStayOnlyForMoreJobs) {
+  const ForwardPlan once = Plan(WikiText(), uint64_t{1} << 40),
+                    again = Plan(WikiText(true), uint64_t{1} << 40);
+  EXPECT_FALSE(once.scratch_file);
+  EXPECT_FALSE(once.keeps_layers);
+  EXPECT_EQ(once.rows_in_memory, 146u * 2047);
+  EXPECT_EQ(once.rows_per_group, kRowsPerGroup);
+  EXPECT_TRUE(again.keeps_layers);
+  EXPECT_GT(again.weights, 60 * once.weights);
+}
+
+TEST_F(ForwardPlanTest, A32BModelFitsALaptopWithActivationsInAFile) {
+  // One layer in f32 is 2 GB, all activations 6 GB.
+  const ForwardPlan plan = Plan(WikiText(), uint64_t{5} << 30);
+  EXPECT_TRUE(plan.scratch_file);
+  EXPECT_LE(plan.Peak(), uint64_t{5} << 30);
+  EXPECT_GE(plan.rows_in_memory, 2047u);
+  EXPECT_FALSE(Plan(WikiText(), uint64_t{12} << 30).scratch_file);
+}
+
+TEST_F(ForwardPlanTest, LessMemoryNeverMeansLargerPieces) {
+  size_t in_memory = 0;
+  for (uint64_t gb = 4; gb <= 200; gb *= 2) {
+    const ForwardPlan plan = Plan(WikiText(true), gb << 30);
+    EXPECT_LE(plan.Peak(), gb << 30);
+    EXPECT_GE(plan.rows_in_memory, in_memory);
+    in_memory = plan.rows_in_memory;
+  }
+}
+
+TEST_F(ForwardPlanTest, TooLittleIsRefusedWithWhatIsNeededAndThatMuchIsEnough) {
+  uint64_t needed = 0;
+  try {
+    Plan(WikiText(), uint64_t{1} << 30);
+    FAIL() << "accepted";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::kResource);
+    EXPECT_THAT(e.what(), HasSubstr("1.07 GB of memory allowed by --ram, expected at least"));
+    EXPECT_THAT(e.what(), HasSubstr("for sequences of 2047 tokens"));
+    const ForwardPlan least = PlanForward(source_, *backend_, WikiText(), {.least = true});
+    needed = least.Peak();
+  }
+  EXPECT_LE(Plan(WikiText(), needed + (8 << 20)).Peak(),
+            needed + (8 << 20));  // the program itself grows a little
+}
+
+TEST_F(ForwardPlanTest, WorkIsWhatTheSizesSay) {
+  ForwardJob job{.sequences = 1, .rows = 2048, .longest = 2048, .scored = 2048};
+  // 63.97 GFLOP a token and 2.15 at 1024 positions, the mean of a window (docs/models.md).
+  EXPECT_NEAR(Plan(job, uint64_t{1} << 40).flop / 2048e9, 63.97 + 2.15, 0.02);
+  job.scored = 0;
+  EXPECT_NEAR(Plan(job, uint64_t{1} << 40).flop / 2048e9, 63.97 + 2.15 - 2 * 151936 * 5120 / 1e9, 0.02);
+}
+
+TEST(Decoder, ABudgetThatIsTooSmallIsRefusedBeforeAnythingIsRead) {
+  const CheckpointSource source(kModels + "tiny-qwen3");
+  const Threads threads(1);
+  const std::unique_ptr<Backend> backend = MakeBackend("cpu", "f32", threads);
+  const Decoder decoder(source, *backend, {.bytes = 1'000'000});
+  const TokenIds ids = {1, 2, 3};
+  try {
+    decoder.Score(std::vector<ScoreRequest>{{ids, 1}});
+    FAIL() << "accepted";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::kResource);
+  }
+}
+
+TEST(ProbeSeconds, IsAPositiveTime) {
+  for (const char* name : {"tiny-qwen3", "tiny-qwen3-moe"}) {
+    const CheckpointSource source(kModels + name);
+    const Threads threads(1);
+    const std::unique_ptr<Backend> backend = MakeBackend("cpu", "f32", threads);
+    const double one =
+        ProbeSeconds(source, *backend, {.sequences = 1, .rows = 90, .longest = 90, .scored = 90});
+    EXPECT_GT(one, 0);
+    EXPECT_LT(one, 60);
+    EXPECT_EQ(ProbeSeconds(source, *backend, {}), 0);
+  }
+}
+
+}  // namespace
+}  // namespace lowbit
