@@ -228,11 +228,13 @@ void WriteFileAtomic(const std::string& path, std::string_view content) {
   file.Commit();
 }
 
-size_t RemoveStaleTemporaries(const std::string& folder) {
+size_t RemoveStaleTemporaries(const std::string& folder, std::string_view of) {
   size_t removed = 0;
   std::error_code code;
   for (fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code)) {
-    if (OwnerOfTemporary(it->path().filename().string()) <= 0 || !IsAbandoned(it->path())) continue;
+    const std::string name = it->path().filename().string();
+    if (!name.starts_with(fmt::format(".{}", of)) || OwnerOfTemporary(name) <= 0) continue;
+    if (!IsAbandoned(it->path())) continue;
     std::error_code ignored;
     removed += fs::remove(it->path(), ignored) ? 1 : 0;
   }

@@ -61,6 +61,7 @@ void WriteFileAtomic(const std::string& path, std::string_view content);
 // Removes temporary files that killed processes left in `folder`, which the caller has locked (LockFile):
 // names of AtomicFile's form that nobody is writing, also not on another machine. Returns how many.
 // The numbers in the names are not asked: after a reboot, or in a container, another process has them.
-size_t RemoveStaleTemporaries(const std::string& folder);
+// In a folder that may be somebody else's too, `of` says how the names of the caller's own files begin.
+size_t RemoveStaleTemporaries(const std::string& folder, std::string_view of = "");
 
 }  // namespace lowbit

@@ -161,6 +161,7 @@ TEST(RemoveStaleTemporaries, RemovesItsOwnKindOfFilesOnly) {
   touch(".g.99999999999999999999.tmp");
   fs::create_directory(folder.File(fmt::format(".h.{}.tmp", gone)));
   AtomicFile under_way(folder.File("i"));
+  EXPECT_EQ(RemoveStaleTemporaries(folder.path(), "results"), 0u);
   const size_t before = FilesIn(folder.path());
   EXPECT_EQ(RemoveStaleTemporaries(folder.path()), 4u);
   EXPECT_EQ(FilesIn(folder.path()), before - 4);

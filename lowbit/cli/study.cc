@@ -86,7 +86,7 @@ int RunStudy(const Options& options) {
   }
   MakeDirectory(folder);
   const LockFile lock(folder);
-  RemoveStaleTemporaries(folder);
+  RemoveStaleTemporaries(folder, "results.db");  // the folder may hold a user's things
   ResultsDb results = ResultsDb::Open(database, ResultsDb::Mode::kWrite);
   MarkKnownCells(plan, results);
   PrintPlan(plan, folder, *context.backend);

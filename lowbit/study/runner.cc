@@ -52,9 +52,9 @@ uint32_t StoredBits(const CheckpointSource& source) {
   return static_cast<uint32_t>(8 * SizeOf(source.checkpoint().Get(first).type));
 }
 
-// Where quantized models lie that are dropped after use. All in it is this study's own.
+// Where quantized models lie that are dropped after use. The name is nobody else's: all in it is removed.
 fs::path ScratchFolder(const std::string& folder) {
-  return fs::path(folder) / "scratch";
+  return fs::path(folder) / ".lowbit-scratch";
 }
 
 // The model of one (model, recipe): opened for the first cell that needs it, dropped after the last. When a

@@ -71,7 +71,7 @@ class RunPlanTest : public ::testing::Test {
       EXPECT_THAT(row.error, HasSubstr(says));
       EXPECT_TRUE(row.metrics.empty());
     }
-    EXPECT_FALSE(fs::exists(folder_.File("scratch")));
+    EXPECT_FALSE(fs::exists(folder_.File(".lowbit-scratch")));
   }
   TestFolder folder_;
   Threads threads_;
@@ -114,24 +114,24 @@ TEST_F(RunPlanTest, ARequestToStopEndsTheStudyAndKeepsTheLayers) {
   EXPECT_THROW(Rows(stop_in_the_second_cell), Stopped);
   ASSERT_EQ(left_.size(), 1u);
   EXPECT_EQ(left_[0].recipe, "full");
-  const fs::path layer = folder_.File("scratch/demo-qwen3/rtn-w8-channel/layer-00000.safetensors");
+  const fs::path layer = folder_.File(".lowbit-scratch/demo-qwen3/rtn-w8-channel/layer-00000.safetensors");
   EXPECT_TRUE(fs::exists(layer));
 }
 
 TEST_F(RunPlanTest, LeftoversOfOtherInputsAreMadeAnew) {
-  const std::string scratch = folder_.File("scratch/demo-qwen3/rtn-w8-channel");
+  const std::string scratch = folder_.File(".lowbit-scratch/demo-qwen3/rtn-w8-channel");
   MakeDirectory(scratch);
   WriteFileAtomic(scratch + "/quantize.plan.json",
                   R"({"lowbit_plan": 1, "weights_hash": ")" + std::string(64, '1') +
                       R"(", "config_hash": ")" + std::string(64, '2') +
                       R"(", "recipe": "rtn-w8-channel", "code_version": "0"})");
   WriteFileAtomic(scratch + "/layer-00000.safetensors", "something else");
-  WriteFileAtomic(folder_.File("scratch/of an earlier study file"), "");
+  WriteFileAtomic(folder_.File(".lowbit-scratch/of an earlier study file"), "");
   const Behaviour two = [] { return Measurement{"perplexity", 2, std::nullopt, 1, false}; };
   std::vector<CellRow> rows = Rows(two);
   ASSERT_EQ(rows.size(), 2u);
   EXPECT_EQ(rows[1].status, CellStatus::kDone) << rows[1].error;
-  EXPECT_FALSE(fs::exists(folder_.File("scratch")));
+  EXPECT_FALSE(fs::exists(folder_.File(".lowbit-scratch")));
 
   fs::remove(folder_.File("results.db"));
   MakeDirectory(scratch);
