@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 
 #include "lowbit/base/files.h"
@@ -16,8 +17,8 @@ namespace fs = std::filesystem;
 namespace {
 
 // Output goes through files: a pipe would need a reader per stream.
-void Redirect(const std::string& path, int flags, int target) {
-  const int fd = open(path.c_str(), flags, 0644);
+void Redirect(const char* path, int flags, int target) {
+  const int fd = open(path, flags, 0644);
   if (fd < 0 || dup2(fd, target) < 0) _exit(127);
   close(fd);
 }
@@ -26,15 +27,16 @@ void Redirect(const std::string& path, int flags, int target) {
 
 Outcome RunLowbit(const std::vector<std::string>& arguments, const std::string& input) {
   const TempFolder folder("run");
-  WriteFileAtomic(folder / "in", input);
+  const std::string in = folder / "in", out = folder / "out", err = folder / "err";
+  WriteFileAtomic(in, input);
+  std::vector<char*> argv = {const_cast<char*>(LOWBIT_PROGRAM)};
+  for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
+  argv.push_back(nullptr);
   const pid_t child = fork();
-  if (child == 0) {
-    Redirect(folder / "in", O_RDONLY, STDIN_FILENO);
-    Redirect(folder / "out", O_WRONLY | O_CREAT, STDOUT_FILENO);
-    Redirect(folder / "err", O_WRONLY | O_CREAT, STDERR_FILENO);
-    std::vector<char*> argv = {const_cast<char*>(LOWBIT_PROGRAM)};
-    for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
-    argv.push_back(nullptr);
+  if (child == 0) {  // nothing that allocates: another thread may have held the allocator's lock
+    Redirect(in.c_str(), O_RDONLY, STDIN_FILENO);
+    Redirect(out.c_str(), O_WRONLY | O_CREAT, STDOUT_FILENO);
+    Redirect(err.c_str(), O_WRONLY | O_CREAT, STDERR_FILENO);
     execv(LOWBIT_PROGRAM, argv.data());
     _exit(127);
   }
@@ -42,13 +44,13 @@ Outcome RunLowbit(const std::vector<std::string>& arguments, const std::string& 
   waitpid(child, &status, 0);
   Outcome outcome;
   outcome.exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-  outcome.out = ReadFile(folder / "out");
-  outcome.err = ReadFile(folder / "err");
+  outcome.out = ReadFile(out);
+  outcome.err = ReadFile(err);
   return outcome;
 }
 
 TempFolder::TempFolder(const std::string& name) {
-  static int count = 0;
+  static std::atomic<int> count = 0;
   path_ = fs::path(testing::TempDir()) / fmt::format("lowbit-{}-{}-{}", name, getpid(), count++);
   fs::create_directories(path_);
 }
