@@ -23,6 +23,7 @@ class FuzzCorpus : public testing::TestWithParam<std::string> {};
 TEST_P(FuzzCorpus, Holds) {
   const fs::path folder = fs::path(LOWBIT_SOURCE_DIR) / "fuzz" / "corpus" / GetParam();
   size_t inputs = 0;
+  testing::internal::CaptureStderr();  // warnings about hundreds of files that nobody shall read
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
     ++inputs;
     try {
@@ -31,8 +32,9 @@ TEST_P(FuzzCorpus, Holds) {
       ADD_FAILURE() << entry.path() << ": " << e.what();
     }
   }
+  testing::internal::GetCapturedStderr();
   EXPECT_GT(inputs, 0u);
-  RecordProperty("inputs", static_cast<int>(inputs));
+  std::printf("%zu inputs\n", inputs);
 }
 
 std::vector<std::string> Names() {

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 
@@ -18,8 +19,8 @@ namespace fs = std::filesystem;
 namespace {
 
 // Output goes through files: a pipe would need a reader per stream.
-void Redirect(const std::string& path, int flags, int target) {
-  const int fd = open(path.c_str(), flags, 0644);
+void Redirect(const char* path, int flags, int target) {
+  const int fd = open(path, flags, 0644);
   if (fd < 0 || dup2(fd, target) < 0) _exit(127);
   close(fd);
 }
@@ -34,18 +35,24 @@ std::string PathOfProgram() {
 Program::Program(const std::vector<std::string>& arguments, const std::string& input,
                  const std::vector<std::string>& environment)
     : folder_(std::make_unique<TempFolder>("run")) {
-  WriteFileAtomic(*folder_ / "in", input);
+  const std::string in = *folder_ / "in", out = *folder_ / "out", err = *folder_ / "err";
+  WriteFileAtomic(in, input);
   std::string program = PathOfProgram();
   std::vector<char*> argv = {program.data()};
   for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
   argv.push_back(nullptr);
+  std::vector<char*> settings;
+  for (char** setting = environ; *setting != nullptr; ++setting) settings.push_back(*setting);
+  for (const std::string& setting : environment) settings.push_back(const_cast<char*>(setting.c_str()));
+  std::ranges::reverse(settings);  // of two settings of one name the first counts: ours
+  settings.push_back(nullptr);
   child_ = fork();
   if (child_ != 0) return;
-  for (const std::string& setting : environment) putenv(const_cast<char*>(setting.c_str()));
-  Redirect(*folder_ / "in", O_RDONLY, STDIN_FILENO);
-  Redirect(*folder_ / "out", O_WRONLY | O_CREAT, STDOUT_FILENO);
-  Redirect(*folder_ / "err", O_WRONLY | O_CREAT, STDERR_FILENO);
-  execv(argv[0], argv.data());
+  // Nothing that allocates: another thread may have held the allocator's lock.
+  Redirect(in.c_str(), O_RDONLY, STDIN_FILENO);
+  Redirect(out.c_str(), O_WRONLY | O_CREAT, STDOUT_FILENO);
+  Redirect(err.c_str(), O_WRONLY | O_CREAT, STDERR_FILENO);
+  execve(argv[0], argv.data(), settings.data());
   _exit(127);
 }
 
@@ -77,7 +84,7 @@ Outcome RunLowbit(const std::vector<std::string>& arguments, const std::string& 
 }
 
 TempFolder::TempFolder(const std::string& name) {
-  static int count = 0;
+  static std::atomic<int> count = 0;
   path_ = fs::path(testing::TempDir()) / fmt::format("lowbit-{}-{}-{}", name, getpid(), count++);
   fs::create_directories(path_);
 }

@@ -77,6 +77,13 @@ TEST(ParseJson, SizeIsBounded) {
   EXPECT_THAT(RefusalOf("[1, 2]", {.max_bytes = 5}), HasSubstr("6 bytes of JSON, expected at most 5"));
 }
 
+TEST(ParseJson, NothingStandsBeforeOrBehindTheValue) {
+  EXPECT_THAT(RefusalOf(std::string_view("{}\0", 3)),
+              StartsWith("f.json: byte 2: not valid JSON: a NUL byte"));
+  EXPECT_THAT(RefusalOf(std::string_view("[1]\0[2]", 7)), StartsWith("f.json: byte 3: "));
+  EXPECT_THAT(RefusalOf("\xEF\xBB\xBF{}"), HasSubstr("byte order mark"));
+}
+
 TEST(ParseJson, ManyKeysTakeTimeInProportion) {
   std::string text = "{";
   for (int i = 0; i < 200'000; ++i) text += fmt::format("{}\"k{}\":{}", i == 0 ? "" : ",", i, i);

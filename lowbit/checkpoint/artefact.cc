@@ -89,7 +89,8 @@ uint64_t ArtefactInfo::FileBytes() const {
 
 bool IsArtefact(const std::string& folder) {
   std::error_code code;
-  return fs::exists(PathIn(folder, kArtefactManifest), code);
+  // A link that leads nowhere is there: opening it shall fail, rather than the folder be taken for a model.
+  return fs::symlink_status(PathIn(folder, kArtefactManifest), code).type() != fs::file_type::not_found;
 }
 
 ArtefactInfo ReadArtefactInfo(const std::string& folder) {
@@ -102,7 +103,11 @@ ArtefactInfo ParseArtefactInfo(std::string_view text, const std::string& folder)
   JsonFields fields(json, Place(path));
   fields.Unsigned(kVersionKey, kVersion, kVersion);
   ArtefactInfo info;
-  info.base_folder = ResolvedBase(folder, fields.String("base"));
+  const std::string base = fields.String("base");
+  if (base.find('\0') != base.npos) {
+    throw Error(ErrorKind::kContent, fields.At("base"), "a path with a NUL byte, expected the base's folder");
+  }
+  info.base_folder = ResolvedBase(folder, base);
   info.base_bytes = fields.Unsigned("base_bytes");
   info.weights_hash = fields.Sha256("weights_hash");
   info.config_hash = fields.Sha256("config_hash");
@@ -158,6 +163,11 @@ void Artefact::CheckFiles() const {
   for (const auto& [name, file] : info_.files) {
     const std::string path = PathIn(folder_, name);
     std::error_code code;
+    if (const fs::file_status status = fs::status(path, code);
+        fs::exists(status) && !fs::is_regular_file(status)) {
+      throw Error(ErrorKind::kMissing, Place(path),
+                  fs::is_directory(status) ? "is a folder, expected a file" : "not a regular file");
+    }
     const uint64_t bytes = fs::file_size(path, code);
     if (code)
       throw Error(ErrorKind::kMissing, Place(path),

@@ -38,11 +38,9 @@ std::string LooksLike(std::string_view file) {
   for (const Magic& magic : kMagics) {
     if (file.starts_with(magic.bytes)) return fmt::format("this looks like {}", magic.meaning);
   }
-  const size_t zeros = std::min(file.find_first_not_of('\0'), file.size());
-  if (zeros >= 4096 || (zeros == file.size() && zeros > 0)) {
-    return fmt::format("its first {} bytes are zeros, as an interrupted download leaves them", zeros);
-  }
-  return "";
+  const std::string_view begin = file.substr(0, 4096);  // all of a file of zeros may be a terabyte
+  if (begin.empty() || begin.find_first_not_of('\0') != begin.npos) return "";
+  return fmt::format("its first {} bytes are zeros, as an interrupted download leaves them", begin.size());
 }
 
 [[noreturn]] void RefusePrefix(std::string_view file, const Place& place, std::string message,

@@ -210,7 +210,7 @@ std::vector<Bad> OtherFormats() {
       {"pickle", padded("\x80\x02}q"), "byte 0", "a Python pickle"},
       {"GGUF", padded("GGUF\x03\0\0\0"s), "byte 0", "a GGUF file"},
       {"gzip", padded("\x1f\x8b\x08"), "byte 0", "gzip"},
-      {"zeros", std::string(5000, '\0'), "byte 0", "first 5000 bytes are zeros"},
+      {"zeros", std::string(5000, '\0'), "byte 0", "first 4096 bytes are zeros"},
       {"few zeros", std::string(16, '\0'), "byte 0", "first 16 bytes are zeros"},
       {"header without its length", padded("{\"t\":"), "byte 0", "without the 8 bytes"},
   };

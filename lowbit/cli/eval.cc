@@ -78,6 +78,7 @@ void RunEval(const Options& options) {
   // Everything that can be refused is refused before the first forward pass.
   const std::unique_ptr<LayerSource> source = OpenModel(options.model);
   const Tokenizer tokenizer = Tokenizer::Load(BaseFolderOf(options.model));
+  tokenizer.RequireRows(source->config().vocab_size);
   std::vector<std::unique_ptr<Task>> tasks;
   for (const std::string& name : options.tasks) tasks.push_back(MakeTask(name, options.task));
   const ComputeContext context(options.compute);

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <future>
 
 #include "lowbit/base/build_info.h"
 #include "lowbit/base/files.h"
@@ -39,17 +40,29 @@ QuantizeResult RoundAndWrite(const CheckpointSource& model, const Recipe& recipe
   QuantizeResult result;
   ArtefactInfo& info = result.info;
   Progress progress("quantizing", rounder.files().size());
+  // A file is written while the next one is rounded. One at a time, so that they appear in order.
+  std::future<ArtefactFile> writing;
+  std::string written;
+  const auto finish_writing = [&] {
+    if (writing.valid()) info.files[written] = writing.get();
+  };
   for (size_t i = 0; i < rounder.files().size(); ++i) {
     const PlannedFile& file = rounder.files()[i];
     PackedTensors kept = out.Kept(file.name).value_or(PackedTensors{});
     const bool keeps = file.Describes(kept);
     if (!keeps) kept.clear();
-    const PackedTensors packed = rounder.Round(i, std::move(kept));
+    PackedTensors packed = rounder.Round(i, std::move(kept));
     model.checkpoint().RequireIntact();  // before a file says what its weights were
-    info.files[file.name] = keeps ? out.Describe(file.name, packed) : out.Write(file.name, packed);
+    finish_writing();
+    written = file.name;
+    writing = std::async(std::launch::async, [&out, name = file.name, keeps, tensors = std::move(packed)] {
+      return keeps ? out.Describe(name, tensors) : out.Write(name, tensors);
+    });
     result.kept_files += keeps ? 1 : 0;
     progress.Step(file.name);
   }
+
+  finish_writing();
 
   info.base_folder = model.checkpoint().folder();
   info.base_bytes = model.checkpoint().TensorBytes();

@@ -74,8 +74,8 @@ uint64_t ModelRounder::PeakBytes(const CheckpointSource& model, const Recipe& re
       mapped = std::max<uint64_t>(mapped, model.checkpoint().Get(m.name).bytes.size());
     }
   }
-  // Scales are held in f32 and written in their own type; the rest is written from where it is.
-  return packed + mapped + (FindMethod(recipe.method)->Info().row_by_row ? 0 : matrix);
+  // One file is written while the next is rounded.
+  return 2 * packed + mapped + (FindMethod(recipe.method)->Info().row_by_row ? 0 : matrix);
 }
 
 ModelRounder::ModelRounder(const CheckpointSource& model, const Recipe& recipe, const Threads& threads)

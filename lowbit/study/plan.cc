@@ -20,6 +20,7 @@ PlannedModel OpenPlannedModel(const StudyModel& model, const Threads& threads) {
   planned.model = model;
   planned.source = std::make_unique<CheckpointSource>(model.folder);
   planned.tokenizer = std::make_unique<Tokenizer>(Tokenizer::Load(model.folder));
+  planned.tokenizer->RequireRows(planned.source->config().vocab_size);
   LogDetail(fmt::format("hashing the weights of {}", model.folder));
   planned.weights_hash = planned.source->checkpoint().WeightsHash(threads);
   planned.config_hash = Sha256OfFile(model.folder + "/config.json");

@@ -139,6 +139,7 @@ std::vector<YamlReader> YamlReader::List() const {
 
 std::string YamlReader::String() const {
   if (!node_.IsScalar() || node_.Scalar().empty()) Fail(fmt::format("{}, expected a word", Kind()));
+  if (node_.Scalar().find('\0') != std::string::npos) Fail("a NUL byte, expected a word");  // ends a path early
   return node_.Scalar();
 }
 

@@ -158,6 +158,7 @@ JsonDocument::JsonDocument(std::string_view text, Place file) : file_(std::move(
     throw Error(ErrorKind::kContent, file_,
                 fmt::format("{} bytes of JSON, expected at most {}", text.size(), kMaxBytes));
   }
+  if (text.empty()) throw Error(ErrorKind::kContent, file_.Byte(0), "not valid JSON: an empty text");
   if (text.starts_with("\xEF\xBB\xBF")) {  // some versions of simdjson would skip it
     throw Error(ErrorKind::kContent, file_.Byte(0), "not valid JSON: begins with a byte order mark");
   }

@@ -24,7 +24,11 @@ std::vector<AddedToken> ReadAddedTokens(const JsonField& root) {
   std::unordered_map<int32_t, size_t> by_id;
   for (const JsonField& entry : list->Elements()) {
     const JsonField content = entry.Get("content"), id = entry.Get("id");
-    if (content.String().empty()) content.Fail("the text of the token");
+    // Text is searched for them at every place: a long one would make that quadratic.
+    constexpr size_t kMaxAddedBytes = 1024;
+    if (content.String().empty() || content.String().size() > kMaxAddedBytes) {
+      content.Fail(fmt::format("the text of the token, 1 to {} bytes", kMaxAddedBytes));
+    }
     for (const char* flag : {"single_word", "lstrip", "rstrip"}) entry.ExpectOnly(flag, false);
     const auto flag = [&](const char* name) {
       const std::optional<JsonField> field = entry.Find(name);
