@@ -71,10 +71,14 @@ class Planner {
     prepared += source_.OwnedBytes(l);
     one_layer_ = std::max(one_layer_, prepared);
     all_layers_ += prepared;
-    // Of experts one is read at a time.
     const uint64_t stored = source_.StoredBytes(l);
-    const uint64_t mapped = layer.experts ? stored / layer.linears.size() * 7 : stored;
-    mapped_ = std::max(mapped_, source_.OwnedBytes(l) > 0 ? 0 : mapped);
+    if (source_.OwnedBytes(l) > 0) {
+      read_ = std::max(read_, stored);  // a layer file, while it is checked
+    } else if (layer.experts) {
+      running_ = std::max(running_, stored / layer.linears.size() * 7);  // attention and one expert
+    } else {
+      read_ = std::max(read_, stored);
+    }
     stored_ += stored;
   }
 
@@ -96,7 +100,8 @@ class Planner {
     plan.rows_per_group = group;
     plan.program = program_;
     plan.weights = keeps ? all_layers_ : one_layer_;
-    plan.mapped = mapped_ + threads_ * kPanel * widest_ * (sizeof(float) + sizeof(uint16_t));
+    plan.mapped =
+        std::max(read_, running_) + threads_ * kPanel * widest_ * (sizeof(float) + sizeof(uint16_t));
     plan.activations = Floats(plan.rows_in_memory * config_.hidden_size);
     plan.working = Working(group, plan.rows_in_memory);
     plan.head = Head();
@@ -128,7 +133,7 @@ class Planner {
     const uint64_t rows = std::min<uint64_t>(held, kRowsPerMlp), inner = config_.moe_intermediate_size;
     const uint64_t mixture =
         Floats(held * (h + experts_) + rows * (2 * h + inner)) + held * active_ * 12 + tiles;
-    return std::max(dense, mixture + mapped_);
+    return std::max(dense, mixture + running_);
   }
 
   uint64_t Head() const {
@@ -145,7 +150,8 @@ class Planner {
   const Backend& backend_;
   const ForwardJob& job_;
   uint64_t threads_, program_ = 0;
-  uint64_t one_layer_ = 0, all_layers_ = 0, mapped_ = 0, stored_ = 0, widest_ = 0, experts_ = 0, active_ = 0;
+  uint64_t one_layer_ = 0, all_layers_ = 0, stored_ = 0, widest_ = 0, experts_ = 0, active_ = 0;
+  uint64_t read_ = 0, running_ = 0;  // mapped pages while a layer is prepared, and while rows pass through it
   bool has_experts_ = false, has_dense_ = false;
 };
 

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <future>
 
 #include "lowbit/base/build_info.h"
@@ -101,14 +102,13 @@ QuantizePlan PlanQuantize(const CheckpointSource& model, const Recipe& recipe, c
   return plan;
 }
 
-QuantizeResult QuantizeModel(const CheckpointSource& model, const Recipe& recipe,
-                             const std::string& out_folder, const Threads& threads,
-                             const std::string& weights_hash) {
-  if (recipe.IsFull()) {
-    throw Error(ErrorKind::kUsage, "recipe 'full' quantizes nothing, expected one that does, as rtn-w4-g128");
-  }
+namespace {
+
+// `before_work` is called once nothing stands in the way any more.
+QuantizeResult QuantizeInto(const CheckpointSource& model, const Recipe& recipe,
+                            const std::string& out_folder, const Threads& threads,
+                            const std::string& weights_hash, const std::function<void()>& before_work) {
   const std::string& model_folder = model.checkpoint().folder();
-  RequireUsableOutput(out_folder, model_folder);
   const ArtefactInputs inputs{
       .weights_hash = weights_hash.empty() ? model.checkpoint().WeightsHash(threads) : weights_hash,
       .config_hash = Sha256OfFile((fs::path(model_folder) / "config.json").string()),
@@ -118,6 +118,7 @@ QuantizeResult QuantizeModel(const CheckpointSource& model, const Recipe& recipe
   std::optional<ArtefactInfo> finished = out.Finished();
   if (!finished) {
     try {
+      before_work();
       return RoundAndWrite(model, recipe, inputs, out, threads);
     } catch (...) {
       out.GiveUp();
@@ -129,6 +130,22 @@ QuantizeResult QuantizeModel(const CheckpointSource& model, const Recipe& recipe
   return {*finished, finished->files.size()};
 }
 
+void RequireWork(const Recipe& recipe, const std::string& out_folder, const std::string& model_folder) {
+  if (recipe.IsFull()) {
+    throw Error(ErrorKind::kUsage, "recipe 'full' quantizes nothing, expected one that does, as rtn-w4-g128");
+  }
+  RequireUsableOutput(out_folder, model_folder);
+}
+
+}  // namespace
+
+QuantizeResult QuantizeModel(const CheckpointSource& model, const Recipe& recipe,
+                             const std::string& out_folder, const Threads& threads,
+                             const std::string& weights_hash) {
+  RequireWork(recipe, out_folder, model.checkpoint().folder());
+  return QuantizeInto(model, recipe, out_folder, threads, weights_hash, [] {});
+}
+
 QuantizeResult QuantizeModel(const std::string& model_folder, const Recipe& recipe,
                              const std::string& out_folder, const Threads& threads,
                              const MemoryBudget& budget) {
@@ -138,11 +155,9 @@ QuantizeResult QuantizeModel(const std::string& model_folder, const Recipe& reci
         .Hint(fmt::format("its base is {}", ReadArtefactInfo(model_folder).base_folder));
   }
   const CheckpointSource model(model_folder);
-  if (!recipe.IsFull()) {
-    RequireUsableOutput(out_folder, model_folder);
-    LogInfo("plan " + PlanQuantize(model, recipe, threads, budget).Text());
-  }
-  return QuantizeModel(model, recipe, out_folder, threads);
+  RequireWork(recipe, out_folder, model_folder);
+  const QuantizePlan plan = PlanQuantize(model, recipe, threads, budget);
+  return QuantizeInto(model, recipe, out_folder, threads, "", [&] { LogInfo("plan " + plan.Text()); });
 }
 
 }  // namespace lowbit

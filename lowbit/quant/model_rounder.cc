@@ -74,8 +74,9 @@ uint64_t ModelRounder::PeakBytes(const CheckpointSource& model, const Recipe& re
       mapped = std::max<uint64_t>(mapped, model.checkpoint().Get(m.name).bytes.size());
     }
   }
+  constexpr uint64_t kLibraries = uint64_t{20} << 20;  // threads, hashing, the heap's holes
   // One file is written while the next is rounded.
-  return 2 * packed + mapped + (FindMethod(recipe.method)->Info().row_by_row ? 0 : matrix);
+  return kLibraries + 2 * packed + mapped + (FindMethod(recipe.method)->Info().row_by_row ? 0 : matrix);
 }
 
 ModelRounder::ModelRounder(const CheckpointSource& model, const Recipe& recipe, const Threads& threads)

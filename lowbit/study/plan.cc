@@ -79,30 +79,47 @@ StudyPlan MakePlan(const StudyFile& study, const Threads& threads, const MemoryB
   return plan;
 }
 
+namespace {
+
+// Missing and failed cells of one model and task. A cell that cannot be planned will say why in its row;
+// only too little memory is refused here.
+CellCosts EstimateCost(const StudyPlan& plan, size_t m, size_t t, const Backend& backend) {
+  CellCosts cost{.model = m, .task = t};
+  std::set<size_t> recipes;
+  for (const PlannedCell& cell : plan.cells) {
+    if (cell.model != m || cell.task != t || cell.state == CellState::kDone) continue;
+    ++cost.cells;
+    recipes.insert(cell.recipe);
+  }
+  if (cost.cells == 0) return cost;
+  const CheckpointSource& source = *plan.models[m].source;
+  try {
+    const ForwardJob job = plan.tasks[t]->Job(*plan.models[m].tokenizer);
+    cost.peak_bytes = PlanForward(source, backend, job, plan.budget).Peak();
+    cost.seconds = static_cast<double>(cost.cells) * ProbeSeconds(source, backend, job);
+    for (const size_t r : recipes) {
+      const Recipe& recipe = plan.study.recipes[r];
+      if (recipe.IsFull()) continue;
+      const QuantizePlan quantize = PlanQuantize(source, recipe, backend.threads(), plan.budget);
+      cost.peak_bytes = std::max(cost.peak_bytes, quantize.peak_bytes);
+      if (t == 0) cost.seconds += quantize.seconds;  // once for all tasks
+    }
+  } catch (const Error& e) {
+    if (e.kind() == ErrorKind::kResource) throw;
+    LogDetail(
+        fmt::format("no estimate for {} {}: {}", plan.models[m].model.name, plan.tasks[t]->Name(), e.what()));
+  }
+  return cost;
+}
+
+}  // namespace
+
 std::vector<CellCosts> EstimateCosts(const StudyPlan& plan, const Backend& backend) {
   std::vector<CellCosts> costs;
   for (size_t m = 0; m < plan.models.size(); ++m) {
     for (size_t t = 0; t < plan.tasks.size(); ++t) {
-      CellCosts cost{.model = m, .task = t};
-      std::set<size_t> recipes;
-      for (const PlannedCell& cell : plan.cells) {
-        if (cell.model != m || cell.task != t || cell.state == CellState::kDone) continue;
-        ++cost.cells;
-        recipes.insert(cell.recipe);
-      }
-      if (cost.cells == 0) continue;
-      const CheckpointSource& source = *plan.models[m].source;
-      const ForwardJob job = plan.tasks[t]->Job(*plan.models[m].tokenizer);
-      cost.peak_bytes = PlanForward(source, backend, job, plan.budget).Peak();
-      cost.seconds = static_cast<double>(cost.cells) * ProbeSeconds(source, backend, job);
-      for (const size_t r : recipes) {
-        const Recipe& recipe = plan.study.recipes[r];
-        if (recipe.IsFull()) continue;
-        const QuantizePlan quantize = PlanQuantize(source, recipe, backend.threads(), plan.budget);
-        cost.peak_bytes = std::max(cost.peak_bytes, quantize.peak_bytes);
-        if (t == 0) cost.seconds += quantize.seconds;  // once for all tasks
-      }
-      costs.push_back(cost);
+      const CellCosts cost = EstimateCost(plan, m, t, backend);
+      if (cost.cells > 0) costs.push_back(cost);
     }
   }
   return costs;
