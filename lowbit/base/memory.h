@@ -17,8 +17,8 @@ bool ResetPeakMemory();
 // leave.
 uint64_t AvailableMemoryBytes();
 
-// One heap for all threads, called first thing in main: pieces that several threads allocate and free in
-// turn, layer after layer, would otherwise be kept once by each thread's heap.
+// One heap for all threads, and mappings of their own for large pieces: called first thing in main. What
+// several threads allocate and free in turn, layer after layer, would otherwise leave holes in each one's heap.
 void UseOneHeap();
 
 // Gives memory that was freed back to the system, so that it does not count any more.
