@@ -14,7 +14,7 @@ namespace lowbit::bad_input {
 namespace {
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr size_t kMostKib = 400 << 10;  // freed memory is kept for a while, and every byte has a shadow
+constexpr size_t kMostKib = 256 << 10;  // freed memory is kept for a while, and every byte has a shadow
 constexpr long kMostMs = 10'000;
 #else
 constexpr size_t kMostKib = 64 << 10;
