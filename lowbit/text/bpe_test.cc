@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <ctime>
 #include <random>
 
 namespace lowbit {
@@ -124,6 +125,36 @@ TEST(HashBytes, DependsOnEveryByteOfShortTexts) {
       EXPECT_NE(HashBytes(other), HashBytes(text.substr(0, length))) << length << " " << i;
     }
   }
+}
+
+// x of y = x ^ (x >> 29).
+uint64_t UndoShift(uint64_t y) {
+  return y ^ (y >> 29) ^ (y >> 58);
+}
+
+// The inverse of kHashFactor modulo 2^64, by Newton's steps.
+uint64_t InverseOfFactor() {
+  uint64_t inverse = kHashFactor;
+  for (int i = 0; i < 5; ++i) inverse *= 2 - kHashFactor * inverse;
+  return inverse;
+}
+
+// Tokens of eight bytes that would all begin at one slot if the seed were 0, as whoever wrote them hoped.
+TEST(Vocabulary, TokensMadeToFallIntoOneSlotTakeNoLongerThanOthers) {
+  constexpr int32_t kTokens = 50000;
+  const uint64_t inverse = InverseOfFactor();
+  ASSERT_EQ(inverse * kHashFactor, 1u);
+  const auto undo_mix = [&](uint64_t h) { return UndoShift(h * inverse); };
+  Vocabulary vocabulary(kTokens, 8 * kTokens);
+  const std::clock_t start = std::clock();
+  for (int32_t id = 0; id < kTokens; ++id) {
+    const uint64_t hash = uint64_t{0x12345678} << 32 | static_cast<uint32_t>(id);
+    const uint64_t bytes = undo_mix(undo_mix(hash)) ^ (9 * kHashFactor);
+    const std::string_view token(reinterpret_cast<const char*>(&bytes), sizeof bytes);
+    ASSERT_EQ(vocabulary.Insert(id, token), Vocabulary::Inserted::kYes);
+  }
+  const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+  EXPECT_LT(seconds, 2.0);  // 50 ms; a minute if they did
 }
 
 }  // namespace

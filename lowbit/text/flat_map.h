@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <random>
 #include <string_view>
 #include <vector>
 
@@ -15,7 +16,14 @@ namespace lowbit {
 // 2^64 / golden ratio, odd: spreads neighbouring keys over the high bits of a product.
 inline constexpr uint64_t kHashFactor = 0x9E3779B97F4A7C15u;
 
-// A hash of `text`, the same in every run; the high bits are the good ones. Not for hostile keys.
+// Another number in every run: who writes a file cannot know which of its keys fall into one slot, and make
+// loading it quadratic. No result depends on it, only where entries lie.
+inline const uint64_t kHashSeed = [] {
+  std::random_device source;
+  return uint64_t{source()} << 32 | source();
+}();
+
+// A hash of `text`, the same throughout a run; the high bits are the good ones.
 inline uint64_t HashBytes(std::string_view text) {
   const auto mix = [](uint64_t h) { return (h ^ (h >> 29)) * kHashFactor; };
   const auto load32 = [](const char* p) {
@@ -25,7 +33,7 @@ inline uint64_t HashBytes(std::string_view text) {
   };
   const char* p = text.data();
   size_t n = text.size();
-  uint64_t h = (n + 1) * kHashFactor;
+  uint64_t h = (n + 1) * kHashFactor ^ kHashSeed;
   for (; n >= 8; p += 8, n -= 8) h = mix(h ^ (load32(p) | load32(p + 4) << 32));
   uint64_t tail = 0;  // the last 0 to 7 bytes, read without a loop; overlapping reads are harmless
   if (n >= 4) {
@@ -43,7 +51,9 @@ template <class T>
 class FlatMap {
  public:
   explicit FlatMap(size_t max_entries = 0)
-      : slots_(std::bit_ceil(2 * max_entries + 2)), shift_(64 - std::bit_width(slots_.size() - 1)) {}
+      : slots_(std::bit_ceil(2 * max_entries + 2)),
+        factor_(kHashSeed | 1),  // odd, as every key must have a product of its own
+        shift_(64 - std::bit_width(slots_.size() - 1)) {}
 
   // False when the key is there already; its value stays.
   bool Insert(uint64_t key, T value) {
@@ -73,12 +83,13 @@ class FlatMap {
 
   // Where `key` is or belongs. At most half the slots are taken, so that an empty one is always found.
   size_t IndexOf(uint64_t key) const {
-    size_t i = (key * kHashFactor) >> shift_;
+    size_t i = (key * factor_) >> shift_;
     while (slots_[i].key != key && slots_[i].key != kEmpty) i = (i + 1) & (slots_.size() - 1);
     return i;
   }
 
   std::vector<Slot> slots_;
+  uint64_t factor_;
   int shift_;
   size_t size_ = 0;
 };

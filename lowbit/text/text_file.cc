@@ -68,7 +68,9 @@ void ForEachJsonLineIn(std::string_view text, const Place& file, const JsonLineC
   std::string_view rest = text;
   JsonLines lines(file, callback, limits);
   while (!rest.empty()) {
-    const size_t end = std::min(rest.find('\n'), rest.size());
+    // Not farther than a line may be: the rest of a hostile file stays unread.
+    const std::string_view reach = rest.substr(0, limits.max_line_bytes + 1);
+    const size_t end = std::min(reach.find('\n'), reach.size());
     lines.Add(rest.substr(0, end));
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }

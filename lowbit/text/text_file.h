@@ -13,7 +13,7 @@
 namespace lowbit {
 
 struct JsonLineLimits {
-  size_t max_line_bytes = size_t{64} << 20;
+  size_t max_line_bytes = size_t{32} << 20;
   size_t max_depth = 64;
 };
 

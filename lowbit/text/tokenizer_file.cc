@@ -89,8 +89,11 @@ void AppendTemplateIds(const JsonField& post_processor, const JsonField& special
 
 void ReadTemplate(const JsonField& post_processor, TokenizerFile& file) {
   const JsonField single = post_processor.Get("single");
+  const std::vector<JsonField> pieces = single.Elements();
+  constexpr size_t kMaxPieces = 64;  // each is looked up among the special tokens one by one
+  if (pieces.size() > kMaxPieces) single.Fail(fmt::format("at most {} pieces", kMaxPieces));
   bool text_seen = false;
-  for (const JsonField& piece : single.Elements()) {
+  for (const JsonField& piece : pieces) {
     if (const std::optional<JsonField> special = piece.Find("SpecialToken")) {
       AppendTemplateIds(post_processor, *special, file.tables.vocabulary,
                         text_seen ? file.suffix : file.prefix);

@@ -120,11 +120,12 @@ void AddHeaderTexts(Table& t) {
         {kFile, "key '__metadata__': key 'a'"});
   t.Add("nesting of 10^5 as an entry", Holds("{\"a\":" + std::string(100000, '[') + "}"),
         {kFile, "tensor 'a'"});
-  t.Add("a number of 10^6 digits", Holds(Entry("\"F32\"", "[" + std::string(1000000, '9') + "]", "[0,0]")),
+  t.Add("a number of 10^6 digits",
+        Holds(Entry("\"F32\"", fmt::format("[{}]", std::string(1000000, '9')), "[0,0]")),
         {kFile, "a number of more than"});
-  t.Add("a name of 10 MB", Holds("{\"" + std::string(10 << 20, 'n') + "\":{}}"),
+  t.Add("a name of 10 MB", Holds(fmt::format("{{\"{}\":{{}}}}", std::string(10 << 20, 'n'))),
         {kFile, "a string of more than"});
-  t.Add("10 MB of spaces", Holds("{" + std::string(10 << 20, ' ') + "}"), {kFile, "white space"});
+  t.Add("10 MB of spaces", Holds(fmt::format("{{{}}}", std::string(10 << 20, ' '))), {kFile, "white space"});
   t.Add("10^6 tensors", Holds(ManyTensors(1000000)), {kFile, "more than lowbit keeps"});
   t.Add(
       "a name twice",

@@ -83,6 +83,8 @@ Site::Site() : folder_("bad") {
     const fs::path to = fs::path(folder_.path()) / fs::relative(entry.path(), from);
     if (entry.is_directory()) {
       fs::create_directories(to);
+    } else if (entry.path().filename() == ".lock") {
+      fs::copy_file(entry.path(), to);  // a lock of one file would hold for all sites
     } else {
       fs::create_hard_link(entry.path(), to);  // what breaks a file replaces it
     }
