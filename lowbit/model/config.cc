@@ -22,7 +22,7 @@ constexpr size_t kMaxHeads = size_t{1} << 12;
 constexpr size_t kMaxHeadDim = size_t{1} << 12;
 constexpr size_t kMaxPositions = size_t{1} << 30;
 // Bounds what a layout takes in memory; Qwen3-235B-A22B has 94 × 128.
-constexpr size_t kMaxExpertsOfAllLayers = size_t{1} << 15;
+constexpr size_t kMaxExpertsOfAllLayers = size_t{1} << 14;
 
 constexpr JsonLimits kLimits = {.max_bytes = size_t{1} << 20, .max_depth = 32};
 

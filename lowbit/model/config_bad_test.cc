@@ -237,8 +237,8 @@ Bad Moe(const std::string& key, const std::string& value, const std::string& mes
 std::vector<Bad> Experts() {
   return {
       Missing("tiny-qwen3-moe", "num_experts"),
-      Moe("num_experts", "0", "0, expected an integer from 1 to 10922"),
-      Moe("num_experts", "1000000", "1000000, expected an integer from 1 to 10922"),
+      Moe("num_experts", "0", "0, expected an integer from 1 to 5461"),
+      Moe("num_experts", "1000000", "1000000, expected an integer from 1 to 5461"),
       Moe("num_local_experts", "5", "5 disagrees with num_experts, which is 4"),
       Missing("tiny-qwen3-moe", "num_experts_per_tok"),
       Moe("num_experts_per_tok", "5", "5, expected an integer from 1 to 4"),
