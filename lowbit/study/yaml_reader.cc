@@ -139,7 +139,8 @@ std::vector<YamlReader> YamlReader::List() const {
 
 std::string YamlReader::String() const {
   if (!node_.IsScalar() || node_.Scalar().empty()) Fail(fmt::format("{}, expected a word", Kind()));
-  if (node_.Scalar().find('\0') != std::string::npos) Fail("a NUL byte, expected a word");  // ends a path early
+  if (node_.Scalar().find('\0') != std::string::npos)
+    Fail("a NUL byte, which would end a path, expected a word");
   return node_.Scalar();
 }
 
