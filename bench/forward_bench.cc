@@ -8,32 +8,17 @@
 //   products  the matrix products of that pass alone: same shapes, same rows, prepared weights, nothing else
 #include <fmt/format.h>
 
-#include <chrono>
 #include <iostream>
-#include <random>
 
 #include "lowbit/base/files.h"
 #include "lowbit/base/json.h"
 #include "lowbit/base/memory.h"
+#include "lowbit/base/stopwatch.h"
 #include "lowbit/model/decoder.h"
-#include "lowbit/model/sizes.h"
+#include "lowbit/tensor/random_matrix.h"
 
 namespace lowbit {
 namespace {
-
-double SecondsOf(const std::function<void()>& body) {
-  const auto start = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-Matrix Random(size_t rows, size_t cols) {
-  std::mt19937 rng(1);
-  std::normal_distribution<float> normal;
-  Matrix m(rows, cols);
-  for (size_t i = 0; i < rows * cols; ++i) m.data()[i] = normal(rng);
-  return m;
-}
 
 // Every linear of every layer once, and the head, all windows' rows at a time. Each shape's weights are
 // prepared once and reused: the most favourable conditions a product can have.
@@ -44,10 +29,11 @@ class Products {
     const LayerWeights weights = source.Layer(0);
     for (const LinearSpec& linear : source.layout().layers[0].linears) {
       const Weight& weight = weights.linears.find(linear.name)->second;
-      items_.push_back({backend.Prepare(weight), Random(rows, linear.in), Matrix(rows, linear.out)});
+      items_.push_back({backend.Prepare(weight), RandomMatrix(rows, linear.in), Matrix(rows, linear.out)});
       flop_ += 2.0 * static_cast<double>(layers_ * rows * linear.in * linear.out);
     }
-    head_ = {backend.Prepare(source.Head()), Random(std::min(rows, kHeadRows), source.config().hidden_size),
+    head_ = {backend.Prepare(source.Head()),
+             RandomMatrix(std::min(rows, kHeadRows), source.config().hidden_size),
              Matrix(std::min(rows, kHeadRows), source.config().vocab_size)};
     head_runs_ = (rows + kHeadRows - 1) / kHeadRows;
     flop_ += 2.0 * static_cast<double>(head_runs_ * head_.x.rows() * head_.x.cols() * head_.y.cols());

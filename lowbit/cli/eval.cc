@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // lowbit eval: measures of one model, or of one artefact.
-#include <chrono>
 #include <iostream>
 #include <memory>
 
@@ -8,6 +7,7 @@
 #include "lowbit/base/json.h"
 #include "lowbit/base/log.h"
 #include "lowbit/base/memory.h"
+#include "lowbit/base/stopwatch.h"
 #include "lowbit/cli/commands.h"
 #include "lowbit/cli/compute_options.h"
 #include "lowbit/eval/task.h"
@@ -97,9 +97,9 @@ void RunEval(const Options& options) {
   Json results = Json::array();
   for (const std::unique_ptr<Task>& task : tasks) {
     if (context.profile != nullptr) context.profile->Reset();
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch watch;
     const TaskResult result = task->Run(scorer, tokenizer);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const double seconds = watch.Seconds();
     if (options.json) {
       results.push_back(ToJson(result, seconds));
     } else {

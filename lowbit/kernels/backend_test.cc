@@ -9,19 +9,12 @@
 #include <random>
 
 #include "lowbit/kernels/cpu/vector_ops.h"
+#include "lowbit/tensor/random_matrix.h"
 
 namespace lowbit {
 namespace {
 
 constexpr float kEps = 0x1p-24f;  // unit roundoff of f32
-
-Matrix Random(size_t rows, size_t cols, uint32_t seed, float spread = 1.0f) {
-  std::mt19937 rng(seed);
-  std::normal_distribution<float> normal(0.0f, spread);
-  Matrix m(rows, cols);
-  for (size_t i = 0; i < rows * cols; ++i) m.data()[i] = normal(rng);
-  return m;
-}
 
 Weight DenseWeight(const Matrix& m) {
   return TensorView{
@@ -84,7 +77,7 @@ TEST_P(GemmOf, AgreesWithRefOverAwkwardSizes) {
                                      {65, 127, 1000},
                                      {130, 576, 1025},
                                      {19, 1000, 192}}) {
-    const Matrix x = Random(rows, in, 1), w = Random(out, in, 2), bias = Random(1, out, 3);
+    const Matrix x = RandomMatrix(rows, in, 1), w = RandomMatrix(out, in, 2), bias = RandomMatrix(1, out, 3);
     Matrix got(rows, out), want(rows, out);
     for (const bool with_bias : {false, true}) {
       const std::span<const float> add = with_bias ? bias.view().RowSpan(0) : std::span<const float>();
@@ -103,8 +96,8 @@ TEST_P(GemmOf, GatedProductsAgreeWithRefAndWithTheirParts) {
   const Backends b(GetParam());
   for (const auto [rows, in, out] :
        {std::array<size_t, 3>{1, 1, 1}, {3, 17, 513}, {65, 127, 1000}, {130, 64, 512}}) {
-    const Matrix x = Random(rows, in, 30), gate = Random(out, in, 31, 0.2f), up = Random(out, in, 32, 0.2f),
-                 bias = Random(2, out, 33);
+    const Matrix x = RandomMatrix(rows, in, 30), gate = RandomMatrix(out, in, 31, 0.2f),
+                 up = RandomMatrix(out, in, 32, 0.2f), bias = RandomMatrix(2, out, 33);
     Matrix got(rows, out), want(rows, out), gates(rows, out), ups(rows, out);
     for (const bool with_bias : {false, true}) {
       const auto bias_of = [&](size_t i) {
@@ -133,8 +126,9 @@ TEST_P(GemmOf, GatedProductsAgreeWithRefAndWithTheirParts) {
 TEST_P(GemmOf, ProductsOfOneInputEqualThemselvesAloneAndCanBeAdded) {
   const Backends b(GetParam());
   const size_t rows = 70, in = 90;
-  const Matrix x = Random(rows, in, 40), first = Random(600, in, 41), second = Random(33, in, 42),
-               bias = Random(1, 33, 43), before = Random(rows, 33, 44);
+  const Matrix x = RandomMatrix(rows, in, 40), first = RandomMatrix(600, in, 41),
+               second = RandomMatrix(33, in, 42), bias = RandomMatrix(1, 33, 43),
+               before = RandomMatrix(rows, 33, 44);
   const auto f = b.cpu->Prepare(DenseWeight(first)), s = b.cpu->Prepare(DenseWeight(second));
   Matrix a(rows, 600), alone_a(rows, 600), sum(rows, 33), alone_s(rows, 33);
   std::copy_n(before.data(), rows * 33, sum.data());
@@ -149,7 +143,7 @@ TEST_P(GemmOf, ProductsOfOneInputEqualThemselvesAloneAndCanBeAdded) {
 
 TEST(Prepare, CanKeepF32WhereTheBackendComputesInBF16) {
   const Backends bf16("bf16"), f32("f32");
-  const Matrix x = Random(9, 50, 45), w = Random(40, 50, 46);
+  const Matrix x = RandomMatrix(9, 50, 45), w = RandomMatrix(40, 50, 46);
   Matrix got(9, 40), want(9, 40);
   bf16.cpu->Gemm(x.view(), *bf16.cpu->Prepare(DenseWeight(w), Compute::kF32), {}, got.view());
   f32.cpu->Gemm(x.view(), *f32.cpu->Prepare(DenseWeight(w)), {}, want.view());
@@ -159,7 +153,7 @@ TEST(Prepare, CanKeepF32WhereTheBackendComputesInBF16) {
 TEST_P(GemmOf, ResultOfARowDoesNotDependOnItsNeighboursOrThreads) {
   const Backends one(GetParam(), 1), three(GetParam(), 3);
   const size_t in = 576, out = 700;
-  const Matrix x = Random(200, in, 4), w = Random(out, in, 5);
+  const Matrix x = RandomMatrix(200, in, 4), w = RandomMatrix(out, in, 5);
   Matrix all(200, out), some(37, out);
   one.cpu->Gemm(x.view(), *one.cpu->Prepare(DenseWeight(w)), {}, all.view());
   for (const size_t first : {0, 1, 63, 64, 100, 163}) {
@@ -180,7 +174,7 @@ TEST_P(GemmOf, PackedWeightsEqualTheirDequantizedSelves) {
   for (uint8_t& byte : packed->codes) byte = static_cast<uint8_t>(rng());
   packed->scales.assign(packed->rows * packed->Groups(), 0.25f);
   packed->zeros.assign(packed->rows * packed->Groups(), 3);
-  Matrix dense(packed->rows, packed->cols), x = Random(5, packed->cols, 7);
+  Matrix dense(packed->rows, packed->cols), x = RandomMatrix(5, packed->cols, 7);
   Dequantize(*packed, 0, dense.view());
   Matrix from_packed(5, packed->rows), from_dense(5, packed->rows);
   b.cpu->Gemm(x.view(), *b.cpu->Prepare(Weight(std::shared_ptr<const PackedTensor>(packed))), {},
@@ -193,7 +187,7 @@ TEST(RowOperations, AgreeWithRefOnEveryTarget) {
   const Backends b;
   OnEveryTarget([&](const std::string&) {
     for (const size_t n : {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 63, 64, 65, 127, 576, 1000}) {
-      const Matrix x = Random(3, n, 8, 3.0f), y = Random(3, n, 9), w = Random(1, n, 10);
+      const Matrix x = RandomMatrix(3, n, 8, 3.0f), y = RandomMatrix(3, n, 9), w = RandomMatrix(1, n, 10);
       Matrix got(3, n), want(3, n);
       b.cpu->RmsNorm(x.view(), w.view().RowSpan(0), 1e-6f, got.view());
       b.ref->RmsNorm(x.view(), w.view().RowSpan(0), 1e-6f, want.view());
@@ -235,7 +229,7 @@ TEST(Rope, AgreesWithRefAndPutsPositionsWhereTheSequenceBegins) {
     for (const size_t half : {1, 8, 16, 20, 32, 64}) {
       const RopeTable table = Table(40, half);
       const std::vector<SequenceRows> sequences = {{0, 9, 0}, {9, 10, 0}, {10, 21, 29}};
-      Matrix got = Random(21, 3 * 2 * half, 11), want = Random(21, 3 * 2 * half, 11);
+      Matrix got = RandomMatrix(21, 3 * 2 * half, 11), want = RandomMatrix(21, 3 * 2 * half, 11);
       b.cpu->Rope(got.view(), table, sequences);
       b.ref->Rope(want.view(), table, sequences);
       ExpectNear(got.view(), want.view(), 2e-6f, fmt::format("half {}", half));
@@ -250,9 +244,9 @@ TEST(Attention, AgreesWithRefForGroupedHeadsAndOddLengths) {
          {AttentionShape{4, 2, 16}, {6, 2, 64}, {9, 3, 64}, {2, 2, 128}, {3, 1, 10}}) {
       const std::vector<SequenceRows> sequences = {{0, 1, 0}, {1, 65, 0}, {65, 84, 0}, {84, 284, 0}};
       const size_t rows = 284;
-      const Matrix q = Random(rows, shape.heads * shape.head_dim, 12),
-                   k = Random(rows, shape.kv_heads * shape.head_dim, 13),
-                   v = Random(rows, shape.kv_heads * shape.head_dim, 14);
+      const Matrix q = RandomMatrix(rows, shape.heads * shape.head_dim, 12),
+                   k = RandomMatrix(rows, shape.kv_heads * shape.head_dim, 13),
+                   v = RandomMatrix(rows, shape.kv_heads * shape.head_dim, 14);
       Matrix got(rows, shape.heads * shape.head_dim), want(rows, shape.heads * shape.head_dim);
       b.cpu->Attention(q.view(), k.view(), v.view(), shape, sequences, got.view());
       b.ref->Attention(q.view(), k.view(), v.view(), shape, sequences, want.view());
@@ -264,7 +258,7 @@ TEST(Attention, AgreesWithRefForGroupedHeadsAndOddLengths) {
 TEST(Attention, ARowDependsOnlyOnItsOwnPrefix) {
   const Backends one("f32", 1), three("f32", 3);
   const AttentionShape shape{6, 2, 64};
-  const Matrix q = Random(300, 384, 15), k = Random(300, 128, 16), v = Random(300, 128, 17);
+  const Matrix q = RandomMatrix(300, 384, 15), k = RandomMatrix(300, 128, 16), v = RandomMatrix(300, 128, 17);
   Matrix all(300, 384), prefix(300, 384);
   one.cpu->Attention(q.view(), k.view(), v.view(), shape, std::vector<SequenceRows>{{0, 300, 0}}, all.view());
   for (const size_t n : {1, 63, 64, 65, 200, 299}) {
@@ -282,7 +276,7 @@ TEST_P(ScoreTargetsOf, AgreesWithRefAcrossPanels) {
   OnEveryTarget([&](const std::string&) {
     for (const size_t vocabulary : {1, 5, 512, 513, 1500}) {
       const size_t rows = 70, in = 33;
-      const Matrix x = Random(rows, in, 18), head = Random(vocabulary, in, 19);
+      const Matrix x = RandomMatrix(rows, in, 18), head = RandomMatrix(vocabulary, in, 19);
       std::vector<int32_t> targets(rows);
       for (size_t t = 0; t < rows; ++t) targets[t] = static_cast<int32_t>(t * 37 % vocabulary);
       const auto got = b.cpu->ScoreTargets(x.view(), DenseWeight(head), targets);
@@ -298,7 +292,7 @@ TEST_P(ScoreTargetsOf, AgreesWithRefAcrossPanels) {
 TEST(ScoreTargets, OfEqualLogitsTheLowestTokenIsGreedy) {
   const Backends b;
   const size_t vocabulary = 1100;
-  const Matrix x = Random(1, 8, 20);
+  const Matrix x = RandomMatrix(1, 8, 20);
   Matrix head(vocabulary, 8);
   std::fill_n(head.data(), vocabulary * 8, 0.0f);
   const Matrix two_rows = [&] {
@@ -320,7 +314,7 @@ TEST(ScoreTargets, OfEqualLogitsTheLowestTokenIsGreedy) {
 
 TEST(ScoreTargets, ANaNLogitMakesTheScoreNaN) {
   const Backends b;
-  Matrix x(1, 4), head = Random(1030, 4, 21);
+  Matrix x(1, 4), head = RandomMatrix(1030, 4, 21);
   std::fill_n(x.data(), 4, 1.0f);
   head.view().Row(3)[0] = NAN;
   const auto scores = b.cpu->ScoreTargets(x.view(), DenseWeight(head), std::vector<int32_t>{1029});

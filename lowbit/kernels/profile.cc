@@ -4,15 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
-#include <random>
+
+#include "lowbit/base/stopwatch.h"
+#include "lowbit/tensor/random_matrix.h"
 
 namespace lowbit {
 namespace {
-
-double SecondsSince(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 double ProductFlop(size_t rows, size_t in, size_t out) {
   return 2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
@@ -28,17 +25,16 @@ ProfiledBackend::~ProfiledBackend() = default;
 template <class F>
 auto ProfiledBackend::Timed(const std::string& operation, double flop, F&& body) const {
   Row& row = rows_[operation];
-  const auto start = std::chrono::steady_clock::now();
   struct Add {
     Row& row;
-    std::chrono::steady_clock::time_point start;
     double flop;
+    Stopwatch watch = {};
     ~Add() {
       ++row.shown.calls;
-      row.shown.seconds += SecondsSince(start);
+      row.shown.seconds += watch.Seconds();
       row.shown.flop += flop;
     }
-  } add{row, start, flop};
+  } add{row, flop};
   return body();
 }
 
@@ -109,18 +105,14 @@ std::vector<TokenScore> ProfiledBackend::ScoreTargets(MatView<const float> x, co
 // The best of a few products of 1024 rows.
 double ProfiledBackend::OwnRate(size_t in, size_t out) const {
   constexpr size_t kRows = 1024, kRuns = 5;
-  std::mt19937 rng(1);
-  std::normal_distribution<float> normal;
-  Matrix w(out, in), x(kRows, in), y(kRows, out);
-  for (size_t i = 0; i < out * in; ++i) w.data()[i] = normal(rng);
-  for (size_t i = 0; i < kRows * in; ++i) x.data()[i] = normal(rng);
+  const Matrix w = RandomMatrix(out, in), x = RandomMatrix(kRows, in);
+  Matrix y(kRows, out);
   const auto prepared =
       inner_->Prepare(TensorView{DType::kF32, {out, in}, std::as_bytes(std::span(w.data(), out * in))});
   double best = 0;
   for (size_t run = 0; run < kRuns; ++run) {
-    const auto start = std::chrono::steady_clock::now();
-    inner_->Gemm(x.view(), *prepared, {}, y.view());
-    best = std::max(best, ProductFlop(kRows, in, out) / SecondsSince(start));
+    const double seconds = SecondsOf([&] { inner_->Gemm(x.view(), *prepared, {}, y.view()); });
+    best = std::max(best, ProductFlop(kRows, in, out) / seconds);
   }
   return best;
 }

@@ -2,14 +2,14 @@
 #include "lowbit/model/forward_plan.h"
 
 #include <algorithm>
-#include <chrono>
-#include <random>
 #include <vector>
 
 #include "lowbit/base/human.h"
+#include "lowbit/base/stopwatch.h"
 #include "lowbit/model/layer_forward.h"
 #include "lowbit/model/rope.h"
 #include "lowbit/model/sizes.h"
+#include "lowbit/tensor/random_matrix.h"
 
 namespace lowbit {
 namespace {
@@ -20,6 +20,10 @@ constexpr uint64_t kPanel = 512, kTile = 64, kScoredAtOnce = 4096;
 
 uint64_t Floats(uint64_t count) {
   return count * sizeof(float);
+}
+
+double HeadFlop(const ModelConfig& config) {  // of one row
+  return 2.0 * static_cast<double>(config.vocab_size) * static_cast<double>(config.hidden_size);
 }
 
 class Planner {
@@ -33,6 +37,9 @@ class Planner {
     TrimMemory();
     program_ = ResidentMemoryBytes();
     for (size_t l = 0; l < config_.num_hidden_layers; ++l) Measure(l);
+    const double pairs = static_cast<double>(job_.rows) * static_cast<double>(job_.longest) / 2;
+    flop_ = static_cast<double>(job_.rows) * (FlopPerToken(config_) - HeadFlop(config_)) +
+            static_cast<double>(job_.scored) * HeadFlop(config_) + pairs * AttentionFlopPerPosition(config_);
   }
 
   // Cuts from the largest pieces to the smallest.
@@ -106,14 +113,8 @@ class Planner {
     plan.working = Working(group, plan.rows_in_memory);
     plan.head = Head();
     plan.bytes_read = stored_ + source_.config().vocab_size * config_.hidden_size * sizeof(uint16_t);
-    const double pairs = static_cast<double>(job_.rows) * static_cast<double>(job_.longest) / 2;
-    plan.flop = static_cast<double>(job_.rows) * (FlopPerToken(config_) - HeadFlop()) +
-                static_cast<double>(job_.scored) * HeadFlop() + pairs * AttentionFlopPerPosition(config_);
+    plan.flop = flop_;
     return plan;
-  }
-
-  double HeadFlop() const {
-    return 2.0 * static_cast<double>(config_.vocab_size) * static_cast<double>(config_.hidden_size);
   }
 
   uint64_t Working(uint64_t group, uint64_t held) const {
@@ -150,24 +151,11 @@ class Planner {
   const Backend& backend_;
   const ForwardJob& job_;
   uint64_t threads_, program_ = 0;
+  double flop_ = 0;
   uint64_t one_layer_ = 0, all_layers_ = 0, stored_ = 0, widest_ = 0, experts_ = 0, active_ = 0;
   uint64_t read_ = 0, running_ = 0;  // mapped pages while a layer is prepared, and while rows pass through it
   bool has_experts_ = false, has_dense_ = false;
 };
-
-double SecondsOf(const std::function<void()>& body) {
-  const auto start = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-Matrix RandomRows(size_t rows, size_t cols) {
-  std::mt19937 rng(1);
-  std::normal_distribution<float> normal;
-  Matrix m(rows, cols);
-  for (size_t i = 0; i < rows * cols; ++i) m.data()[i] = normal(rng);
-  return m;
-}
 
 }  // namespace
 
@@ -202,7 +190,7 @@ double ProbeSeconds(const LayerSource& source, const Backend& backend, const For
   if (job.rows == 0) return 0;
   const ModelConfig& c = source.config();
   const size_t few = std::min<size_t>(job.longest, 64), many = std::min<size_t>(job.longest, 320);
-  Matrix x = RandomRows(job.longest, c.hidden_size);
+  Matrix x = RandomMatrix(job.longest, c.hidden_size);
   const RopeTable rope = MakeRopeTable(c, job.longest);
   size_t layer = c.num_hidden_layers - 1;  // in a mixture with some dense layers the last one is sparse
   std::unique_ptr<PreparedLayer> prepared;
@@ -218,7 +206,7 @@ double ProbeSeconds(const LayerSource& source, const Backend& backend, const For
                                     : of_few / static_cast<double>(few);
   const double fixed = std::max(0.0, of_few - per_row * static_cast<double>(few));
 
-  Matrix q(job.longest, c.QuerySize()), k = RandomRows(job.longest, c.KeyValueSize()),
+  Matrix q(job.longest, c.QuerySize()), k = RandomMatrix(job.longest, c.KeyValueSize()),
                                         mixed(job.longest, c.QuerySize());
   std::fill_n(q.data(), q.rows() * q.cols(), 0.1f);
   const std::vector<SequenceRows> longest = {{0, job.longest, 0}};
@@ -231,11 +219,8 @@ double ProbeSeconds(const LayerSource& source, const Backend& backend, const For
   source.Release(layer);
 
   const double rows = static_cast<double>(job.rows), layers = static_cast<double>(c.num_hidden_layers);
-  const double flop_per_row =
-      (FlopPerToken(c) - 2.0 * static_cast<double>(c.vocab_size * c.hidden_size)) / layers;
-  const double seconds_per_flop = per_row / flop_per_row;
-  const double head = static_cast<double>(job.scored) * 2.0 *
-                      static_cast<double>(c.vocab_size * c.hidden_size) * seconds_per_flop;
+  const double seconds_per_flop = per_row / ((FlopPerToken(c) - HeadFlop(c)) / layers);
+  const double head = static_cast<double>(job.scored) * HeadFlop(c) * seconds_per_flop;
   return layers * (prepare + fixed + rows * per_row + rows / static_cast<double>(job.longest) * attention) +
          head;
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lowbit/quant/layer_stream.h"
 
-#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <future>
@@ -12,6 +11,7 @@
 #include "lowbit/base/human.h"
 #include "lowbit/base/log.h"
 #include "lowbit/base/progress.h"
+#include "lowbit/base/stopwatch.h"
 #include "lowbit/quant/model_rounder.h"
 #include "lowbit/quant/output_folder.h"
 
@@ -33,7 +33,7 @@ void RequireDiskSpace(const std::string& folder, const std::vector<PlannedFile>&
 // Makes, or keeps, one file after the other, then writes the manifest.
 QuantizeResult RoundAndWrite(const CheckpointSource& model, const Recipe& recipe,
                              const ArtefactInputs& inputs, OutputFolder& out, const Threads& threads) {
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   ModelRounder rounder(model, recipe, threads);
   RequireDiskSpace(out.path(), rounder.files());
   out.Begin();
@@ -74,7 +74,7 @@ QuantizeResult RoundAndWrite(const CheckpointSource& model, const Recipe& recipe
   info.layers = model.layout().layers.size();
   info.has_head = recipe.head.has_value();
   rounder.Describe(info);
-  info.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  info.seconds = watch.Seconds();
   out.Finish(info);
   return result;
 }

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <chrono>
 
 #include "lowbit/base/hash.h"
+#include "lowbit/base/stopwatch.h"
 
 namespace lowbit {
 namespace {
@@ -145,20 +145,15 @@ void ModelRounder::Load(const std::string& name, size_t first, std::span<float> 
 }
 
 double ModelRounder::ProbeSeconds() {
-  const auto seconds_of = [](const auto& body) {
-    const auto start = std::chrono::steady_clock::now();
-    body();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
   const PlannedMatrix& first = files_[0].matrices[0];
   const WeightSpec& spec = files_[0].spec;
   PackedTensor packed = MakePacked(first.rows, first.cols, spec);
-  const double round = seconds_of([&] {
+  const double round = SecondsOf([&] {
     method_.Info().row_by_row ? RoundRowByRow(first, method_, spec, true, packed)
                               : RoundWhole(first, method_, spec, true, packed);
   });
   const TensorView tensor = model_.checkpoint().Get(first.name);
-  const double hash = seconds_of([&] {
+  const double hash = SecondsOf([&] {
     threads_.For(static_cast<size_t>(threads_.count()), [&](size_t) {
       Sha256 one;
       one.Update(tensor.bytes);

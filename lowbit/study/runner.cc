@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lowbit/study/runner.h"
 
-#include <chrono>
 #include <filesystem>
 #include <new>
 #include <thread>
@@ -12,15 +11,12 @@
 #include "lowbit/base/log.h"
 #include "lowbit/base/memory.h"
 #include "lowbit/base/stop.h"
+#include "lowbit/base/stopwatch.h"
 #include "lowbit/quant/layer_stream.h"
 
 namespace lowbit {
 namespace fs = std::filesystem;
 namespace {
-
-double SecondsSince(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 // What the full-precision model takes: every tensor in the type it is stored in.
 CellStorage StorageOfFull(const CheckpointSource& source) {
@@ -77,9 +73,9 @@ class QuantizedModel {
     }
     if (!source_) {
       MakeDirectory(folder_.parent_path().string());
-      const auto start = std::chrono::steady_clock::now();
+      const Stopwatch watch;
       info_ = Quantize();
-      row.provenance.quantize_seconds = SecondsSince(start);
+      row.provenance.quantize_seconds = watch.Seconds();
       source_ = std::make_unique<ArtefactSource>(folder_.string());
     }
     row.storage = StorageOf(info_);
@@ -153,14 +149,14 @@ CellRow StartRow(const StudyPlan& plan, const PlannedCell& cell, const Backend& 
 
 void Measure(const Task& task, const LayerSource& source, const Tokenizer& tokenizer, const Backend& backend,
              const MemoryBudget& budget, CellRow& row) {
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   const Decoder decoder(source, backend, budget);
   const TaskResult result = task.Run(Scorer(decoder), tokenizer);
   row.protocol = result.protocol;
   for (const Measurement& m : result.measurements) {
     row.metrics.push_back({m.name, m.value, m.std_error, m.n, m.higher_is_better});
   }
-  row.provenance.eval_seconds = SecondsSince(start);
+  row.provenance.eval_seconds = watch.Seconds();
 }
 
 // What an exception says in a cell's row. A request to stop is none of its business, nor are errors that
