@@ -20,10 +20,9 @@ struct MethodInfo {
   std::string_view source;       // paper or reference
   int min_bits = 1, max_bits = 8;
   bool needs_calibration = false;
-  bool row_by_row = false;  // a row's codes depend on that row alone, so a matrix may come in pieces
 };
 
-// One linear, or some rows of it where the method goes row by row.
+// Some rows of one linear: a row's codes depend on that row alone, so a matrix comes in pieces.
 struct RoundJob {
   MatView<const float> weights;  // rows [first_row, first_row + weights.rows) of [out, in], finite
   size_t first_row = 0;

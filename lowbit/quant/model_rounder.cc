@@ -66,17 +66,16 @@ std::vector<PlannedFile> PlanFiles(const CheckpointSource& model, const Recipe& 
 }
 
 uint64_t ModelRounder::PeakBytes(const CheckpointSource& model, const Recipe& recipe) {
-  uint64_t packed = 0, matrix = 0, mapped = 0;
+  uint64_t packed = 0, mapped = 0;
   for (const PlannedFile& file : PlanFiles(model, recipe)) {
     packed = std::max(packed, file.Bytes());
     for (const PlannedMatrix& m : file.matrices) {
-      matrix = std::max(matrix, m.rows * m.cols * sizeof(float));
       mapped = std::max<uint64_t>(mapped, model.checkpoint().Get(m.name).bytes.size());
     }
   }
   constexpr uint64_t kLibraries = uint64_t{20} << 20;  // threads, hashing, the heap's holes
   // One file is written while the next is rounded.
-  return kLibraries + 2 * packed + mapped + (FindMethod(recipe.method)->Info().row_by_row ? 0 : matrix);
+  return kLibraries + 2 * packed + mapped;
 }
 
 ModelRounder::ModelRounder(const CheckpointSource& model, const Recipe& recipe, const Threads& threads)
@@ -94,30 +93,15 @@ PackedTensors ModelRounder::Round(size_t index, PackedTensors kept) {
     const auto [entry, is_new] = kept.try_emplace(matrix.name);
     PackedTensor& packed = entry->second;
     if (is_new) packed = MakePacked(matrix.rows, matrix.cols, files_[index].spec);
-    Count(matrix.name, packed,
-          method.Info().row_by_row ? RoundRowByRow(matrix, method, files_[index].spec, is_new, packed)
-                                   : RoundWhole(matrix, method, files_[index].spec, is_new, packed));
+    Count(matrix.name, packed, RoundMatrix(matrix, method, files_[index].spec, is_new, packed));
     model_.checkpoint().Release(matrix.name);
   }
   return kept;
 }
 
-RoundingError ModelRounder::RoundWhole(const PlannedMatrix& matrix, const Method& method,
-                                       const WeightSpec& spec, bool is_new, PackedTensor& packed) {
-  if (scratch_.size() < matrix.rows * matrix.cols) scratch_ = Buffer<float>(matrix.rows * matrix.cols);
-  const std::span<float> all = std::span<float>(scratch_).first(matrix.rows * matrix.cols);
-  threads_.For((all.size() + kWeightsPerPiece - 1) / kWeightsPerPiece, [&](size_t piece) {
-    const size_t begin = piece * kWeightsPerPiece;
-    Load(matrix.name, begin, all.subspan(begin, std::min(kWeightsPerPiece, all.size() - begin)));
-  });
-  const MatView<const float> weights(all.data(), matrix.rows, matrix.cols);
-  if (is_new) method.Round({weights, 0, matrix.name, model_.checkpoint().folder(), spec, threads_}, packed);
-  return MeasureError(weights, packed, 0, threads_);
-}
-
 // Some rows at a time are converted, rounded and measured while they are in a core's cache.
-RoundingError ModelRounder::RoundRowByRow(const PlannedMatrix& matrix, const Method& method,
-                                          const WeightSpec& spec, bool is_new, PackedTensor& packed) const {
+RoundingError ModelRounder::RoundMatrix(const PlannedMatrix& matrix, const Method& method,
+                                        const WeightSpec& spec, bool is_new, PackedTensor& packed) const {
   static const Threads serial(1);
   const size_t step = std::max<size_t>(1, kWeightsPerPiece / matrix.cols);
   std::vector<RoundingError> errors((matrix.rows + step - 1) / step);
@@ -148,10 +132,7 @@ double ModelRounder::ProbeSeconds() {
   const PlannedMatrix& first = files_[0].matrices[0];
   const WeightSpec& spec = files_[0].spec;
   PackedTensor packed = MakePacked(first.rows, first.cols, spec);
-  const double round = SecondsOf([&] {
-    method_.Info().row_by_row ? RoundRowByRow(first, method_, spec, true, packed)
-                              : RoundWhole(first, method_, spec, true, packed);
-  });
+  const double round = SecondsOf([&] { RoundMatrix(first, method_, spec, true, packed); });
   const TensorView tensor = model_.checkpoint().Get(first.name);
   const double hash = SecondsOf([&] {
     threads_.For(static_cast<size_t>(threads_.count()), [&](size_t) {

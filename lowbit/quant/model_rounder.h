@@ -55,10 +55,8 @@ class ModelRounder {
   void Describe(ArtefactInfo& info) const;
 
  private:
-  RoundingError RoundWhole(const PlannedMatrix& matrix, const Method& method, const WeightSpec& spec,
-                           bool is_new, PackedTensor& packed);
-  RoundingError RoundRowByRow(const PlannedMatrix& matrix, const Method& method, const WeightSpec& spec,
-                              bool is_new, PackedTensor& packed) const;
+  RoundingError RoundMatrix(const PlannedMatrix& matrix, const Method& method, const WeightSpec& spec,
+                            bool is_new, PackedTensor& packed) const;
   void Load(const std::string& name, size_t first, std::span<float> out) const;
   void Count(const std::string& name, const PackedTensor& packed, const RoundingError& error);
 
@@ -67,8 +65,6 @@ class ModelRounder {
   const Method& method_;
   const Threads& threads_;
   std::vector<PlannedFile> files_;
-  Buffer<float>
-      scratch_;  // of methods that need a whole matrix; kept, as fresh memory costs more than rounding
 
   std::set<std::string, std::less<>> rounded_;  // names
   uint64_t weights_ = 0, bits_ = 0;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "lowbit/base/build_info.h"
 #include "lowbit/base/hash.h"
@@ -81,35 +82,16 @@ StudyPlan MakePlan(const StudyFile& study, const Threads& threads, const MemoryB
 
 namespace {
 
-// Missing and failed cells of one model and task. A cell that cannot be planned will say why in its row;
-// only too little memory is refused here.
-CellCosts EstimateCost(const StudyPlan& plan, size_t m, size_t t, const Backend& backend) {
-  CellCosts cost{.model = m, .task = t};
-  std::set<size_t> recipes;
-  for (const PlannedCell& cell : plan.cells) {
-    if (cell.model != m || cell.task != t || cell.state == CellState::kDone) continue;
-    ++cost.cells;
-    recipes.insert(cell.recipe);
-  }
-  if (cost.cells == 0) return cost;
-  const CheckpointSource& source = *plan.models[m].source;
+// Calls `estimate`. A cell that cannot be planned will say why in its row; only too little memory is refused
+// here.
+template <class F>
+void OrLeaveToTheCells(const std::string& what, const F& estimate) {
   try {
-    const ForwardJob job = plan.tasks[t]->Job(*plan.models[m].tokenizer);
-    cost.peak_bytes = PlanForward(source, backend, job, plan.budget).Peak();
-    cost.seconds = static_cast<double>(cost.cells) * ProbeSeconds(source, backend, job);
-    for (const size_t r : recipes) {
-      const Recipe& recipe = plan.study.recipes[r];
-      if (recipe.IsFull()) continue;
-      const QuantizePlan quantize = PlanQuantize(source, recipe, backend.threads(), plan.budget);
-      cost.peak_bytes = std::max(cost.peak_bytes, quantize.peak_bytes);
-      if (t == 0) cost.seconds += quantize.seconds;  // once for all tasks
-    }
+    estimate();
   } catch (const Error& e) {
     if (e.kind() == ErrorKind::kResource) throw;
-    LogDetail(
-        fmt::format("no estimate for {} {}: {}", plan.models[m].model.name, plan.tasks[t]->Name(), e.what()));
+    LogDetail(fmt::format("no estimate for {}: {}", what, e.what()));
   }
-  return cost;
 }
 
 }  // namespace
@@ -117,9 +99,38 @@ CellCosts EstimateCost(const StudyPlan& plan, size_t m, size_t t, const Backend&
 std::vector<CellCosts> EstimateCosts(const StudyPlan& plan, const Backend& backend) {
   std::vector<CellCosts> costs;
   for (size_t m = 0; m < plan.models.size(); ++m) {
-    for (size_t t = 0; t < plan.tasks.size(); ++t) {
-      const CellCosts cost = EstimateCost(plan, m, t, backend);
-      if (cost.cells > 0) costs.push_back(cost);
+    const CheckpointSource& source = *plan.models[m].source;
+    std::vector<CellCosts> of_tasks(plan.tasks.size());
+    std::set<size_t> recipes;
+    for (const PlannedCell& cell : plan.cells) {
+      if (cell.model != m || cell.state == CellState::kDone) continue;
+      ++of_tasks[cell.task].cells;
+      recipes.insert(cell.recipe);
+    }
+    double quantize_seconds = 0;
+    uint64_t quantize_bytes = 0;
+    for (const size_t r : recipes) {
+      const Recipe& recipe = plan.study.recipes[r];
+      if (recipe.IsFull()) continue;
+      OrLeaveToTheCells(recipe.Text(), [&] {
+        const QuantizePlan quantize = PlanQuantize(source, recipe, backend.threads(), plan.budget);
+        quantize_seconds += quantize.seconds;
+        quantize_bytes = std::max(quantize_bytes, quantize.peak_bytes);
+      });
+    }
+    for (size_t t = 0; t < of_tasks.size(); ++t) {
+      CellCosts& cost = of_tasks[t];
+      if (cost.cells == 0) continue;
+      cost.model = m;
+      cost.task = t;
+      cost.seconds = std::exchange(quantize_seconds, 0);  // once for all tasks
+      cost.peak_bytes = quantize_bytes;
+      OrLeaveToTheCells(plan.tasks[t]->Name(), [&] {
+        const ForwardJob job = plan.tasks[t]->Job(*plan.models[m].tokenizer);
+        cost.peak_bytes = std::max(cost.peak_bytes, PlanForward(source, backend, job, plan.budget).Peak());
+        cost.seconds += static_cast<double>(cost.cells) * ProbeSeconds(source, backend, job);
+      });
+      costs.push_back(cost);
     }
   }
   return costs;

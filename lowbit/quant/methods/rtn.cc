@@ -11,8 +11,7 @@ class RtnMethod final : public Method {
   MethodInfo Info() const override {
     return {.name = "rtn",
             .description = "round to nearest, group by group; needs no data (1 bit: mean and two levels)",
-            .source = "the baseline of every quantization paper; docs/methods.md",
-            .row_by_row = true};
+            .source = "the baseline of every quantization paper; docs/methods.md"};
   }
 
   void Round(const RoundJob& job, PackedTensor& packed) const override {
