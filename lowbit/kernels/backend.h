@@ -65,6 +65,14 @@ struct TokenScore {
   bool greedy = false;  // target has the largest logit (lowest id on ties)
 };
 
+// Two models' predictions of the same token.
+struct RowDivergence {
+  double kl = 0;          // Σ p log(p / q) in nats, p the first model's
+  bool same_top = false;  // both find the same token the most likely (lowest id on ties)
+};
+
+inline constexpr size_t kGramRows = 512;
+
 // Every operation's result depends on its own rows only: not on the number of threads, not on what else
 // is in the batch.
 class Backend {
@@ -120,6 +128,17 @@ class Backend {
   // A mapped head leaves this process's memory piece by piece, when it is done with.
   virtual std::vector<TokenScore> ScoreTargets(MatView<const float> x, const Weight& head,
                                                std::span<const int32_t> targets) const = 0;
+
+  // gram[i, j] += Σ_t x[t, i] x[t, j] for i <= j; what is below the diagonal is not touched. Sums of up to
+  // kGramRows rows are f32, of more f64: calls that begin at multiples of kGramRows rows give the same bits
+  // as one call.
+  virtual void AddGram(MatView<const float> x, MatView<double> gram) const = 0;
+
+  // How what `other_head` says about other[t] differs from what `head` says about x[t], row by row, without
+  // ever holding T × vocabulary. Both heads [vocabulary, in].
+  virtual std::vector<RowDivergence> CompareHeads(MatView<const float> x, const Weight& head,
+                                                  MatView<const float> other,
+                                                  const Weight& other_head) const = 0;
 
  protected:
   Backend(Compute compute, const Threads& threads) : compute_(compute), threads_(threads) {}

@@ -102,6 +102,21 @@ std::vector<TokenScore> ProfiledBackend::ScoreTargets(MatView<const float> x, co
   return scores;
 }
 
+void ProfiledBackend::AddGram(MatView<const float> x, MatView<double> gram) const {
+  const auto width = static_cast<double>(x.cols);
+  Timed(fmt::format("gram {0}×{0}", x.cols), static_cast<double>(x.rows) * width * (width + 1),
+        [&] { inner_->AddGram(x, gram); });
+}
+
+std::vector<RowDivergence> ProfiledBackend::CompareHeads(MatView<const float> x, const Weight& head,
+                                                         MatView<const float> other,
+                                                         const Weight& other_head) const {
+  const size_t vocabulary = lowbit::Rows(head);
+  return Timed(fmt::format("two heads {} → {}", x.cols, vocabulary),
+               2 * ProductFlop(x.rows, x.cols, vocabulary),
+               [&] { return inner_->CompareHeads(x, head, other, other_head); });
+}
+
 // The best of a few products of 1024 rows.
 double ProfiledBackend::OwnRate(size_t in, size_t out) const {
   constexpr size_t kRows = 1024, kRuns = 5;

@@ -44,6 +44,10 @@ class ProfiledBackend : public Backend {
                        MatView<float> y) const override;
   std::vector<TokenScore> ScoreTargets(MatView<const float> x, const Weight& head,
                                        std::span<const int32_t> targets) const override;
+  void AddGram(MatView<const float> x, MatView<double> gram) const override;
+  std::vector<RowDivergence> CompareHeads(MatView<const float> x, const Weight& head,
+                                          MatView<const float> other,
+                                          const Weight& other_head) const override;
 
   void Reset() { rows_.clear(); }
   // What was called since, most time first. Measures the products' own rates, which takes a second or two.

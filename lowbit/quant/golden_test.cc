@@ -19,7 +19,8 @@ const std::string kFolder = std::string(LOWBIT_TESTDATA) + "/quant/";
 struct Case {
   size_t rows, cols, group_size;
   int bits;
-  bool binary, search_range;
+  bool binary;
+  RangeSearch range;
   UniformRule rule;  // unless binary
   Matrix weights;
   struct Result {
@@ -31,7 +32,7 @@ struct Case {
   const Result& In(DType type) const { return type == DType::kF16 ? f16 : f32; }
   std::string Text() const {
     return fmt::format("{} w{} g{} of {} x {}{}", binary ? "binary" : Row(rule).name, bits, group_size, rows,
-                       cols, search_range ? " mse" : "");
+                       cols, range == RangeSearch::kMse ? " mse" : "");
   }
 };
 
@@ -77,7 +78,7 @@ std::vector<Case> LoadCases() {
     c.bits = row[3];
     c.binary = static_cast<size_t>(row[4]) == UniformRules().size();
     c.rule = c.binary ? UniformRule::kGptqAsym : static_cast<UniformRule>(row[4]);
-    c.search_range = row[5] != 0;
+    c.range = row[5] != 0 ? RangeSearch::kMse : RangeSearch::kMinMax;
     const std::vector<float> values = weights.Take<float>(c.rows * c.cols);
     c.weights = Matrix(c.rows, c.cols);
     std::memcpy(c.weights.data(), values.data(), values.size() * sizeof(float));
@@ -94,7 +95,7 @@ TEST(UniformQuantizer, EqualsTheReferenceBitForBit) {
   for (const Case& c : LoadCases()) {
     if (c.binary) continue;
     for (const DType type : {DType::kF32, DType::kF16}) {
-      const UniformQuantizer quantizer(c.rule, c.bits, type, c.search_range);
+      const UniformQuantizer quantizer(c.rule, c.bits, type, c.range);
       std::vector<uint8_t> codes(c.rows * c.cols);
       std::vector<float> scales, zeros;
       for (size_t r = 0; r < c.rows; ++r) {
@@ -126,7 +127,7 @@ TEST(RoundRows, EqualsTheReferenceBitForBitWithShortLastGroups) {
                             .symmetric = !c.binary && Row(c.rule).symmetric,
                             .scale_type = type,
                             .grid = Row(c.rule).grid,
-                            .search_range = c.search_range};
+                            .range = c.range};
       PackedTensor packed = MakePacked(c.rows, c.cols, spec);
       RoundRows(c.weights.view(), spec, 0, Place("golden"), threads, packed);
       Validate(packed, Place("golden"));
@@ -167,7 +168,8 @@ TEST(UniformQuantizer, GivesTheWorkedExamples) {
     }
     ASSERT_NE(rule, nullptr) << name;
     const int bits = name[name.find("_b") + 2] - '0';
-    const UniformQuantizer quantizer(rule->rule, bits, DType::kF32, name.ends_with("_mse"));
+    const UniformQuantizer quantizer(rule->rule, bits, DType::kF32,
+                                     name.ends_with("_mse") ? RangeSearch::kMse : RangeSearch::kMinMax);
     const GroupParams params = quantizer.Choose(weights);
     std::vector<uint8_t> codes(weights.size());
     quantizer.Encode(weights, params, codes.data());

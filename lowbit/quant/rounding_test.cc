@@ -55,7 +55,7 @@ std::vector<WeightSpec> AllSpecs(size_t group, DType type) {
                          .symmetric = rule.symmetric,
                          .scale_type = type,
                          .grid = rule.grid,
-                         .search_range = search});
+                         .range = search ? RangeSearch::kMse : RangeSearch::kMinMax});
       }
     }
   }
@@ -67,7 +67,7 @@ TEST(Rtn, ErrorIsAtMostHalfAStepEndsOfTheRangeIncluded) {
   for (const WeightSpec& spec : AllSpecs(64, DType::kF32)) {
     // A search gives up the ends of the range; the full grid lacks the end opposite to its extreme.
     // it.
-    if (spec.bits == 1 || spec.search_range || spec.grid == Grid::kFull) continue;
+    if (spec.bits == 1 || spec.range != RangeSearch::kMinMax || spec.grid == Grid::kFull) continue;
     const PackedTensor packed = Rounded(w, spec);
     const Matrix values = Values(packed);
     for (size_t i = 0; i < w.rows() * w.cols(); ++i) {
@@ -200,7 +200,7 @@ TEST(Rtn, RangeSearchLowersTheErrorWhereBitsAreFew) {
     for (const bool symmetric : {false, true}) {
       WeightSpec spec{.bits = bits, .group_size = 128, .symmetric = symmetric};
       const double plain = SnrDb(w, Rounded(w, spec));
-      spec.search_range = true;
+      spec.range = RangeSearch::kMse;
       EXPECT_GT(SnrDb(w, Rounded(w, spec)), plain + 0.5) << spec.Text();
     }
   }
@@ -211,7 +211,7 @@ TEST(Rtn, RangeSearchGoesDownToAFifthOfTheRange) {
   Matrix w(1, 6001);
   for (size_t i = 0; i < 6000; ++i) w.data()[i] = 0.07f * static_cast<float>(1 + i % 3);
   w.data()[6000] = 1;
-  const PackedTensor packed = Rounded(w, {.bits = 2, .scale_type = DType::kF32, .search_range = true});
+  const PackedTensor packed = Rounded(w, {.bits = 2, .scale_type = DType::kF32, .range = RangeSearch::kMse});
   EXPECT_EQ(packed.scales[0], 0.21f / 3);
 }
 
@@ -296,7 +296,8 @@ TEST(RoundRows, RangeThatOverflowsF32IsAnErrorToo) {
   w.data()[0] = 3e38f;
   w.data()[1] = -3e38f;
   for (const bool search : {false, true}) {
-    const WeightSpec spec{.bits = 4, .scale_type = DType::kF32, .search_range = search};
+    const WeightSpec spec{
+        .bits = 4, .scale_type = DType::kF32, .range = search ? RangeSearch::kMse : RangeSearch::kMinMax};
     EXPECT_THAT(MessageOfRounding(w, spec), HasSubstr("the scale is too large for F32"));
   }
 }

@@ -148,7 +148,7 @@ void Parser::ParseOption(Part option, Recipe& recipe) {
     head_ = value;
   } else if (name.text == "range") {
     if (value.text != "minmax" && value.text != "mse") Fail(value, "a range: minmax or mse");
-    recipe.weights.search_range = value.text == "mse";
+    recipe.weights.range = value.text == "mse" ? RangeSearch::kMse : RangeSearch::kMinMax;
     range_ = option;
   } else if (name.text == "scale") {
     if (value.text != "f16" && value.text != "f32") Fail(value, "a type of scales: f16 or f32");
@@ -162,13 +162,13 @@ void Parser::ParseOption(Part option, Recipe& recipe) {
 void Parser::CheckGrid(const WeightSpec& spec, Part weights) const {
   if (spec.bits == 1) {
     if (spec.grid != Grid::kGptq) Fail(grid_, "no other grid beside w1: 1 bit has its own levels");
-    if (spec.search_range) Fail(range_, "range=minmax beside w1: 1 bit has its own levels");
+    if (spec.range != RangeSearch::kMinMax) Fail(range_, "range=minmax beside w1: 1 bit has its own levels");
     return;
   }
   if (FindUniformRule(spec.grid, spec.symmetric) == nullptr) {
     Fail(weights, fmt::format("{}-sym: grid={} is symmetric only", spec.Text(), Name(spec.grid)));
   }
-  if (spec.search_range && spec.grid != Grid::kGptq) {
+  if (spec.range != RangeSearch::kMinMax && spec.grid != Grid::kGptq) {
     Fail(range_, fmt::format("range=minmax beside grid={}", Name(spec.grid)));
   }
 }
@@ -195,13 +195,18 @@ Recipe Parser::Parse() {
   if (recipe.head) {  // options hold for every packed matrix
     recipe.head->scale_type = recipe.weights.scale_type;
     recipe.head->grid = recipe.weights.grid;
-    recipe.head->search_range = recipe.weights.search_range;
+    recipe.head->range = recipe.weights.range;
     CheckGrid(*recipe.head, head_);
   }
   return recipe;
 }
 
 }  // namespace
+
+std::string_view Name(RangeSearch range) {
+  constexpr std::array<std::string_view, 3> kNames = {"minmax", "mse", "hdiag"};
+  return kNames[static_cast<size_t>(range)];
+}
 
 std::string_view Name(Grid grid) {
   return kGridNames[static_cast<size_t>(grid)].second;
@@ -221,7 +226,7 @@ std::string Recipe::Text() const {
   std::vector<std::string> options;
   if (weights.grid != Grid::kGptq) options.push_back(fmt::format("grid={}", Name(weights.grid)));
   if (head) options.push_back(fmt::format("head={}", head->Text()));
-  if (weights.search_range) options.emplace_back("range=mse");
+  if (weights.range != RangeSearch::kMinMax) options.push_back(fmt::format("range={}", Name(weights.range)));
   if (weights.scale_type == DType::kF32) options.emplace_back("scale=f32");
   const std::string text = fmt::format("{}-{}", method, weights.Text());
   return options.empty() ? text : fmt::format("{}:{}", text, fmt::join(options, ","));

@@ -18,6 +18,30 @@ namespace lowbit {
 enum class Grid : uint8_t { kGptq, kAwq, kAbsmax, kRot, kFull };
 std::string_view Name(Grid grid);  // as in a recipe: "gptq", "awq", "absmax", "rot", "full"
 
+// How the range of a group is found: option "range=".
+enum class RangeSearch : uint8_t {
+  kMinMax,  // the weights' own
+  kMse,     // narrower ones are tried, the smallest error of the weights is kept
+  kHdiag,   // the same, errors weighted by how large each column's inputs are: needs calibration
+};
+std::string_view Name(RangeSearch range);  // as in a recipe: "minmax", "mse", "hdiag"
+
+// What GPTQ does beside rounding column by column (docs/methods.md).
+struct GptqOptions {
+  bool act_order = false;      // columns with the largest inputs first
+  bool static_groups = false;  // ranges of all groups from the weights as they were
+  bool fresh_range = true;     // a group's range from its columns as they are when it begins
+  double damp = 0.01;          // of the mean of the Gram matrix's diagonal, added to it
+
+  bool operator==(const GptqOptions&) const = default;
+};
+
+// How AWQ judges a scale (docs/methods.md).
+enum class AwqLoss : uint8_t {
+  kBlock,    // by the output of the attention or MLP that reads the scaled input: the original
+  kHessian,  // by the outputs of the linears themselves, from the Gram matrix: another method, and faster
+};
+
 // How one matrix is rounded.
 struct WeightSpec {
   int bits = 4;           // 1..8; 1 is the binary quantizer
@@ -25,7 +49,7 @@ struct WeightSpec {
   bool symmetric = false;
   DType scale_type = DType::kF16;  // scales are rounded to this before codes are chosen
   Grid grid = Grid::kGptq;
-  bool search_range = false;  // option "range=mse": narrower ranges are tried and the best one is kept
+  RangeSearch range = RangeSearch::kMinMax;
 
   bool operator==(const WeightSpec&) const = default;
 

@@ -44,12 +44,13 @@ TEST(ParseRecipe, ReadsWhatPeopleTypeAndPrintsItCanonically) {
 TEST(ParseRecipe, FillsTheSpecOfTheWeightsAndOfTheHead) {
   const Recipe r = ParseRecipe("rtn-w3-g64-sym:range=mse,head=w8-channel,scale=f32");
   EXPECT_EQ(r.method, "rtn");
-  EXPECT_EQ(
-      r.weights,
-      (WeightSpec{
-          .bits = 3, .group_size = 64, .symmetric = true, .scale_type = DType::kF32, .search_range = true}));
+  EXPECT_EQ(r.weights, (WeightSpec{.bits = 3,
+                                   .group_size = 64,
+                                   .symmetric = true,
+                                   .scale_type = DType::kF32,
+                                   .range = RangeSearch::kMse}));
   ASSERT_TRUE(r.head.has_value());  // options hold for the head too
-  EXPECT_EQ(*r.head, (WeightSpec{.bits = 8, .scale_type = DType::kF32, .search_range = true}));
+  EXPECT_EQ(*r.head, (WeightSpec{.bits = 8, .scale_type = DType::kF32, .range = RangeSearch::kMse}));
   EXPECT_TRUE(ParseRecipe("full").IsFull());
   EXPECT_FALSE(r.IsFull());
 }
@@ -71,7 +72,7 @@ TEST(RecipeText, ParsesBackToAnEqualRecipeForEverySetting) {
                              .symmetric = rule.symmetric,
                              .scale_type = type,
                              .grid = rule.grid,
-                             .search_range = search});
+                             .range = search ? RangeSearch::kMse : RangeSearch::kMinMax});
           }
         }
       }

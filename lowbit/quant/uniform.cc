@@ -56,20 +56,20 @@ float RoundScaleTo(DType type, float scale) {
   return std::copysign(0x1p-24f, scale);  // only F16 can lose a non-zero value
 }
 
-UniformQuantizer::UniformQuantizer(UniformRule rule, int bits, DType scale_type, bool search_range)
+UniformQuantizer::UniformQuantizer(UniformRule rule, int bits, DType scale_type, RangeSearch range)
     : rule_(rule),
       scale_type_(scale_type),
-      search_range_(search_range),
+      range_(range),
       first_code_(rule == UniformRule::kAbsmax ? 1.0f : 0.0f),  // -2^(bits-1) is not used
       last_code_(static_cast<float>((1 << bits) - 1)),
       half_(static_cast<float>(1 << (bits - 1))) {
   LOWBIT_ASSERT(bits >= Row(rule).min_bits && bits <= 8);
-  LOWBIT_ASSERT(!search_range || Row(rule).grid == Grid::kGptq);
+  LOWBIT_ASSERT(range == RangeSearch::kMinMax || Row(rule).grid == Grid::kGptq);
 }
 
 UniformQuantizer::UniformQuantizer(const WeightSpec& spec)
     : UniformQuantizer(FindUniformRule(spec.grid, spec.symmetric)->rule, spec.bits, spec.scale_type,
-                       spec.search_range) {}
+                       spec.range) {}
 
 GroupParams UniformQuantizer::Choose(std::span<const float> weights) const {
   LOWBIT_ASSERT(!weights.empty());
@@ -103,7 +103,7 @@ GroupParams UniformQuantizer::ChooseGptq(std::span<const float> weights, float l
     if (lo < 0) lo = -hi;
   }
   if (lo == 0 && hi == 0) return FromRange(-1, 2);
-  return search_range_ ? SearchRange(weights, lo, hi) : FromRange(lo, hi - lo);
+  return range_ == RangeSearch::kMse ? SearchRange(weights, lo, hi) : FromRange(lo, hi - lo);
 }
 
 GroupParams UniformQuantizer::FromRange(float lo, float width) const {

@@ -36,8 +36,8 @@ struct GroupParams {
 
 class UniformQuantizer {
  public:
-  // `search_range` is for the gptq rules only.
-  UniformQuantizer(UniformRule rule, int bits, DType scale_type, bool search_range = false);
+  // A search of the range is for the gptq rules only.
+  UniformQuantizer(UniformRule rule, int bits, DType scale_type, RangeSearch range = RangeSearch::kMinMax);
   explicit UniformQuantizer(const WeightSpec& spec);
 
   // Parameters for the finite weights of one group, which is not empty. A scale that does not fit the scale
@@ -55,7 +55,7 @@ class UniformQuantizer {
 
   UniformRule rule_;
   DType scale_type_;
-  bool search_range_;
+  RangeSearch range_;
   float first_code_, last_code_;  // of the rule's range, as stored
   float half_;                    // 2^(bits-1), zero point of signed grids
 };

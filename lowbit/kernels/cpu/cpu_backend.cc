@@ -9,6 +9,7 @@
 #include "lowbit/kernels/cpu/onednn.h"
 #include "lowbit/kernels/cpu/panels.h"
 #include "lowbit/kernels/cpu/vector_ops.h"
+#include "lowbit/kernels/ref/ref_backend.h"
 
 namespace lowbit {
 namespace {
@@ -107,6 +108,16 @@ class CpuBackend : public Backend {
                        std::span(scores).subspan(first, count));
     }
     return scores;
+  }
+
+  void AddGram(MatView<const float> x, MatView<double> gram) const override {
+    MakeRefBackend(compute(), threads())->AddGram(x, gram);
+  }
+
+  std::vector<RowDivergence> CompareHeads(MatView<const float> x, const Weight& head,
+                                          MatView<const float> other,
+                                          const Weight& other_head) const override {
+    return MakeRefBackend(compute(), threads())->CompareHeads(x, head, other, other_head);
   }
 
  private:

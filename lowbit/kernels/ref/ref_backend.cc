@@ -20,6 +20,12 @@ float Silu(float z) {
   return z / (1.0f + std::exp(-z));
 }
 
+double LogSumExp(std::span<const float> logits, float largest) {
+  double total = 0;
+  for (const float z : logits) total += std::exp(static_cast<double>(z) - static_cast<double>(largest));
+  return static_cast<double>(largest) + std::log(total);
+}
+
 class RefPrepared : public Prepared {
  public:
   RefPrepared(Matrix weights, Compute factors) : weights_(std::move(weights)), factors_(factors) {}
@@ -158,6 +164,36 @@ class RefBackend : public Backend {
       scores[t].greedy = static_cast<size_t>(best - logits.begin()) == target;
     }
     return scores;
+  }
+
+  void AddGram(MatView<const float> x, MatView<double> gram) const override {
+    threads().For(x.cols, [&](size_t i) {
+      for (size_t t = 0; t < x.rows; ++t) {
+        const auto value = static_cast<double>(x.Row(t)[i]);
+        for (size_t j = i; j < x.cols; ++j) gram.Row(i)[j] += value * static_cast<double>(x.Row(t)[j]);
+      }
+    });
+  }
+
+  std::vector<RowDivergence> CompareHeads(MatView<const float> x, const Weight& head,
+                                          MatView<const float> other,
+                                          const Weight& other_head) const override {
+    const std::unique_ptr<Prepared> prepared = Prepare(head), other_prepared = Prepare(other_head);
+    Matrix p(1, prepared->out()), q(1, prepared->out());
+    std::vector<RowDivergence> rows(x.rows);
+    for (size_t t = 0; t < x.rows; ++t) {
+      Gemm(x.Rows(t, 1), *prepared, {}, p.view());
+      Gemm(other.Rows(t, 1), *other_prepared, {}, q.view());
+      const std::span<const float> a = p.view().RowSpan(0), b = q.view().RowSpan(0);
+      const auto top_a = std::ranges::max_element(a), top_b = std::ranges::max_element(b);
+      const double log_a = LogSumExp(a, *top_a), log_b = LogSumExp(b, *top_b);
+      for (size_t i = 0; i < a.size(); ++i) {
+        const double log_p = static_cast<double>(a[i]) - log_a, log_q = static_cast<double>(b[i]) - log_b;
+        rows[t].kl += std::exp(log_p) * (log_p - log_q);
+      }
+      rows[t].same_top = top_a - a.begin() == top_b - b.begin();
+    }
+    return rows;
   }
 
  private:
