@@ -128,11 +128,12 @@ void Decoder::RunLayers(Batch& batch, const ForwardPlan& plan, const Observer& o
   observe("embed");
   const RopeTable rope = MakeRopeTable(config(), longest);
   std::unique_ptr<PreparedLayer> own;
+  LayerScratch scratch;
   for (size_t layer = 0; layer < config().num_hidden_layers && longest > 0; ++layer) {
     const PreparedLayer& prepared = LayerFor(layer, plan, own);
     for (const Piece& piece : batch.pieces) {
       const MatView<float> x = batch.x->Load(piece.first_row, piece.rows);
-      prepared.Run(rope, piece.sequences, plan.rows_per_group, x, [&](MatView<const float> logits) {
+      prepared.Run(rope, piece.sequences, plan.rows_per_group, x, scratch, [&](MatView<const float> logits) {
         if (observer) observer(fmt::format("router{}", layer), piece.first_row, logits);
       });
       source_.RequireIntact();
@@ -140,6 +141,7 @@ void Decoder::RunLayers(Batch& batch, const ForwardPlan& plan, const Observer& o
                         backend_.threads());
       batch.x->Store();
     }
+    if (!plan.keeps_scratch) scratch = {};
     if (source_.layout().layers[layer].experts) source_.Release(layer);
     observe(fmt::format("layer{}", layer));
     if (on_layer) on_layer(layer);

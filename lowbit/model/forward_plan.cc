@@ -47,12 +47,12 @@ class Planner {
     std::vector<ForwardPlan> plans;
     for (const bool keeps : {true, false}) {
       if (keeps && !job_.repeats) continue;
-      for (const size_t group : Groups()) plans.push_back(Plan(keeps, false, job_.rows, group));
+      for (const size_t group : Groups()) AddBoth(Plan(keeps, false, job_.rows, group), plans);
     }
     // Without experts larger pieces than a group gain nothing; experts are prepared once for each piece.
     for (size_t rows = has_experts_ ? job_.rows / 2 : 0;; rows /= 2) {
       const size_t held = std::max(rows, job_.longest);
-      for (const size_t group : Groups()) plans.push_back(Plan(false, true, std::max(held, group), group));
+      for (const size_t group : Groups()) AddBoth(Plan(false, true, std::max(held, group), group), plans);
       if (held == job_.longest) return plans;
     }
   }
@@ -99,6 +99,14 @@ class Planner {
     return groups;
   }
 
+  // With working memory kept from layer to layer, and without. A mixture's experts need it back.
+  void AddBoth(ForwardPlan plan, std::vector<ForwardPlan>& plans) const {
+    plan.keeps_scratch = !has_experts_;
+    if (plan.keeps_scratch) plans.push_back(plan);
+    plan.keeps_scratch = false;
+    plans.push_back(plan);
+  }
+
   ForwardPlan Plan(bool keeps, bool in_file, size_t held, size_t group) const {
     ForwardPlan plan;
     plan.keeps_layers = keeps;
@@ -125,7 +133,8 @@ class Planner {
     const uint64_t mlp_rows = has_dense_ ? std::min<uint64_t>(group, kRowsPerMlp) : 0;
     uint64_t dense = Floats(group * (h + 2 * q + 2 * kv) + mlp_rows * config_.intermediate_size) + tiles;
     const uint64_t padded = group + kTile * std::min<uint64_t>(job_.sequences, group);
-    const uint64_t attention = Floats(padded * 2 * kv + threads_ * kTile * (job_.longest + kTile + 2 * d));
+    const uint64_t attention =
+        Floats(padded * 2 * kv + threads_ * 2 * kTile * (job_.longest + kTile + 2 * d));
     const uint64_t rounded =
         copies ? sizeof(uint16_t) * std::max(group * std::max(h, q), mlp_rows * config_.intermediate_size)
                : Floats(kTile * widest_);
@@ -161,7 +170,8 @@ class Planner {
 
 uint64_t ForwardPlan::Peak() const {
   return program + activations +
-         std::max(weights + std::max(mapped, working), (keeps_layers ? weights : 0) + head);
+         std::max(weights + (keeps_scratch ? mapped + working : std::max(mapped, working)),
+                  (keeps_layers ? weights : 0) + head);
 }
 
 std::string ForwardPlan::Text() const {
@@ -196,9 +206,10 @@ double ProbeSeconds(const LayerSource& source, const Backend& backend, const For
   std::unique_ptr<PreparedLayer> prepared;
   const double prepare =
       SecondsOf([&] { prepared = std::make_unique<PreparedLayer>(source, layer, backend); });
+  LayerScratch scratch;
   const auto run = [&](size_t rows) {
     const std::vector<SequenceRows> one = {{0, rows, 0}};
-    return SecondsOf([&] { prepared->Run(rope, one, rows, x.view()); });
+    return SecondsOf([&] { prepared->Run(rope, one, rows, x.view(), scratch); });
   };
   run(few);  // compiles kernels
   const double of_few = run(few), of_many = run(many);

@@ -21,10 +21,11 @@ struct ForwardJob {
 };
 
 struct ForwardPlan {
-  bool keeps_layers = false;  // prepared layers stay in memory for the next job
-  bool scratch_file = false;  // activations are in a file
-  size_t rows_in_memory = 0;  // of activations, at a time
-  size_t rows_per_group = 0;  // that pass through attention together
+  bool keeps_layers = false;   // prepared layers stay in memory for the next job
+  bool keeps_scratch = false;  // a layer's working memory stays for the next layer
+  bool scratch_file = false;   // activations are in a file
+  size_t rows_in_memory = 0;   // of activations, at a time
+  size_t rows_per_group = 0;   // that pass through attention together
 
   // Bytes, at the moments that take most.
   uint64_t program = 0;      // before the job: code, tokenizer, texts

@@ -8,17 +8,19 @@
 
 namespace lowbit {
 
-// Activations of one group of sequences; the largest group decides their size.
-struct PreparedLayer::Scratch {
-  Scratch(const ModelConfig& c, size_t rows, bool has_mlp)
-      : normed(rows, c.hidden_size),
-        q(rows, c.QuerySize()),
-        k(rows, c.KeyValueSize()),
-        v(rows, c.KeyValueSize()),
-        mixed(rows, c.QuerySize()),
-        inner(has_mlp ? std::min(rows, kRowsPerMlp) : 0, c.intermediate_size) {}
-  Matrix normed, q, k, v, mixed, inner;
-};
+void LayerScratch::Reserve(const ModelConfig& c, size_t rows, bool has_mlp) {
+  const auto grow = [](Matrix& m, size_t least, size_t cols) {
+    if (m.rows() >= least && m.cols() == cols) return;
+    m = Matrix();  // before the new one takes memory
+    m = Matrix(least, cols);
+  };
+  grow(normed, rows, c.hidden_size);
+  grow(q, rows, c.QuerySize());
+  grow(k, rows, c.KeyValueSize());
+  grow(v, rows, c.KeyValueSize());
+  grow(mixed, rows, c.QuerySize());
+  if (has_mlp) grow(inner, std::min(rows, kRowsPerMlp), c.intermediate_size);
+}
 
 PreparedLayer::PreparedLayer(const LayerSource& source, size_t index, const Backend& backend)
     : config_(source.config()), layout_(source.layout().layers[index]), backend_(backend) {
@@ -60,7 +62,7 @@ PreparedLinear PreparedLayer::Take(LayerWeights& weights, const std::string& nam
 }
 
 void PreparedLayer::Run(const RopeTable& rope, std::span<const SequenceRows> sequences, size_t rows_per_group,
-                        MatView<float> x, const OnRouter& on_router) const {
+                        MatView<float> x, LayerScratch& scratch, const OnRouter& on_router) const {
   // Groups of whole neighbouring sequences.
   std::vector<std::span<const SequenceRows>> groups;
   size_t first = 0, most_rows = 0;
@@ -72,21 +74,21 @@ void PreparedLayer::Run(const RopeTable& rope, std::span<const SequenceRows> seq
   }
   if (groups.empty()) return;
   const size_t begin = sequences.front().begin, end = sequences.back().end;
-  {
-    Scratch scratch(config_, most_rows, !layout_.experts);
-    for (const std::span<const SequenceRows> group : groups) {
-      const size_t group_begin = group.front().begin, rows = group.back().end - group_begin;
-      std::vector<SequenceRows> local(group.begin(), group.end());
-      for (SequenceRows& s : local) s = {s.begin - group_begin, s.end - group_begin, s.first_position};
-      Attend(rope, local, x.Rows(group_begin, rows), scratch);
-      if (!layout_.experts) RunMlp(x.Rows(group_begin, rows), scratch);
-    }
+  scratch.Reserve(config_, most_rows, !layout_.experts);
+  for (const std::span<const SequenceRows> group : groups) {
+    const size_t group_begin = group.front().begin, rows = group.back().end - group_begin;
+    std::vector<SequenceRows> local(group.begin(), group.end());
+    for (SequenceRows& s : local) s = {s.begin - group_begin, s.end - group_begin, s.first_position};
+    Attend(rope, local, x.Rows(group_begin, rows), scratch);
+    if (!layout_.experts) RunMlp(x.Rows(group_begin, rows), scratch);
   }
-  if (layout_.experts) RunExperts(x.Rows(begin, end - begin), on_router);
+  if (!layout_.experts) return;
+  scratch = {};  // a mixture's own is larger
+  RunExperts(x.Rows(begin, end - begin), on_router);
 }
 
 void PreparedLayer::Attend(const RopeTable& rope, std::span<const SequenceRows> sequences, MatView<float> x,
-                           Scratch& scratch) const {
+                           LayerScratch& scratch) const {
   const auto part = [&](Matrix& m) { return m.view().Rows(0, x.rows); };
   const MatView<float> normed = part(scratch.normed), q = part(scratch.q), k = part(scratch.k),
                        v = part(scratch.v), mixed = part(scratch.mixed);
@@ -108,7 +110,7 @@ void PreparedLayer::NormHeads(const std::vector<float>& norm, MatView<float> x) 
   backend_.RmsNorm(per_head, norm, static_cast<float>(config_.rms_norm_eps), per_head);
 }
 
-void PreparedLayer::RunMlp(MatView<float> x, Scratch& scratch) const {
+void PreparedLayer::RunMlp(MatView<float> x, LayerScratch& scratch) const {
   for (size_t first = 0; first < x.rows; first += kRowsPerMlp) {
     const MatView<float> rows = x.Rows(first, std::min(kRowsPerMlp, x.rows - first));
     const MatView<float> normed = scratch.normed.view().Rows(0, rows.rows),

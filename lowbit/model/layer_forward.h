@@ -28,6 +28,14 @@ struct PreparedLinear {
   operator Affine() const { return {*weight, bias}; }
 };
 
+// Activations inside a layer, of one group of sequences. Reused from layer to layer where memory allows: fresh
+// memory costs a page fault per 4 KiB.
+struct LayerScratch {
+  // Room for `rows` rows; keeps what is large enough.
+  void Reserve(const ModelConfig& config, size_t rows, bool has_mlp);
+  Matrix normed, q, k, v, mixed, inner;
+};
+
 // What a layer does to rows; made once per layer and job, by one thread.
 class PreparedLayer {
  public:
@@ -40,13 +48,12 @@ class PreparedLayer {
   // rows. Rows outside `sequences` are not touched. `on_router` sees a mixture's router logits [rows, experts].
   using OnRouter = std::function<void(MatView<const float> logits)>;
   void Run(const RopeTable& rope, std::span<const SequenceRows> sequences, size_t rows_per_group,
-           MatView<float> x, const OnRouter& on_router = {}) const;
+           MatView<float> x, LayerScratch& scratch, const OnRouter& on_router = {}) const;
 
  private:
-  struct Scratch;
   void Attend(const RopeTable& rope, std::span<const SequenceRows> sequences, MatView<float> x,
-              Scratch& scratch) const;
-  void RunMlp(MatView<float> x, Scratch& scratch) const;
+              LayerScratch& scratch) const;
+  void RunMlp(MatView<float> x, LayerScratch& scratch) const;
   void RunExperts(MatView<float> x, const OnRouter& on_router) const;
   void RunExpert(size_t expert, MatView<const float> normed, std::span<const uint32_t> rows,
                  std::span<const float> weights, MatView<float> x) const;

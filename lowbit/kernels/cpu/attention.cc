@@ -2,7 +2,6 @@
 #include "lowbit/kernels/cpu/attention.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -28,8 +27,14 @@ struct PackedSequence {
   Buffer<float> keys, values;
 };
 
+// Query heads of one key/value head that pass through a product together: one packing of the keys serves them
+// all, and the scores of two blocks still fit a core's cache.
+size_t HeadsPerTask(size_t queries_per_kv) {
+  return queries_per_kv % 2 == 0 ? 2 : 1;
+}
+
 struct BlockScratch {
-  Buffer<float> queries, scores, result;
+  Buffer<float> queries, scores, result, sums;
 };
 
 }  // namespace
@@ -38,6 +43,8 @@ void BlockedAttention(const Threads& threads, MatView<const float> q, MatView<co
                       MatView<const float> v, AttentionShape shape, std::span<const SequenceRows> sequences,
                       MatView<float> out) {
   const size_t d = shape.head_dim, queries_per_kv = shape.heads / shape.kv_heads;
+  const size_t together = HeadsPerTask(queries_per_kv), head_tasks = shape.heads / together,
+               block_rows = together * kAttentionBlock;
   const float scale = 1.0f / std::sqrt(static_cast<float>(d));
 
   std::vector<PackedSequence> packed(sequences.size());
@@ -47,7 +54,7 @@ void BlockedAttention(const Threads& threads, MatView<const float> q, MatView<co
     const size_t padded = RoundUp(sequences[s].end - sequences[s].begin);
     packed[s].keys = Buffer<float>(shape.kv_heads * padded * d);
     packed[s].values = Buffer<float>(shape.kv_heads * padded * d);
-    first_task[s + 1] = first_task[s] + padded / kAttentionBlock * shape.heads;
+    first_task[s + 1] = first_task[s] + padded / kAttentionBlock * head_tasks;
     longest = std::max(longest, padded);
   }
   threads.For(sequences.size() * shape.kv_heads, [&](size_t i) {
@@ -65,34 +72,40 @@ void BlockedAttention(const Threads& threads, MatView<const float> q, MatView<co
                                          first_task.begin()) -
                      1;
     const SequenceRows& sequence = sequences[s];
-    const size_t block = (index - first_task[s]) / shape.heads, head = (index - first_task[s]) % shape.heads;
+    const size_t block = (index - first_task[s]) / head_tasks,
+                 first_head = (index - first_task[s]) % head_tasks * together;
     const size_t rows = sequence.end - sequence.begin, padded = RoundUp(rows);
     const size_t begin = block * kAttentionBlock, count = std::min(kAttentionBlock, rows - begin);
     const size_t keys = begin + kAttentionBlock;  // the block sees keys [0, keys); later ones are masked
-    const size_t kv = head / queries_per_kv * padded * d;
+    const size_t kv = first_head / queries_per_kv * padded * d;
 
     BlockScratch& mine = scratch[slot];
     if (mine.queries.size() == 0) {
-      mine.queries = Buffer<float>(kAttentionBlock * d);
-      mine.result = Buffer<float>(kAttentionBlock * d);
-      mine.scores = Buffer<float>(kAttentionBlock * longest);
+      mine.queries = Buffer<float>(block_rows * d);
+      mine.result = Buffer<float>(block_rows * d);
+      mine.scores = Buffer<float>(block_rows * longest);
+      mine.sums = Buffer<float>(block_rows);
     }
-    CopyHead(q, sequence.begin + begin, count, head * d, d, kAttentionBlock, mine.queries.data());
-    onednn::Sgemm(true, kAttentionBlock, keys, d, scale, mine.queries.data(), d, packed[s].keys.data() + kv,
-                  d, 0.0f, mine.scores.data(), keys);
-    std::array<float, kAttentionBlock> sums{};
-    for (size_t r = 0; r < kAttentionBlock; ++r) {
+    for (size_t h = 0; h < together; ++h) {
+      CopyHead(q, sequence.begin + begin, count, (first_head + h) * d, d, kAttentionBlock,
+               mine.queries.data() + h * kAttentionBlock * d);
+    }
+    onednn::Sgemm(true, block_rows, keys, d, scale, mine.queries.data(), d, packed[s].keys.data() + kv, d,
+                  0.0f, mine.scores.data(), keys);
+    for (size_t r = 0; r < block_rows; ++r) {
       float* row = mine.scores.data() + r * keys;
-      const size_t visible = begin + r + 1;
-      sums[r] = vector::SoftmaxNumerators(row, visible);
+      const size_t visible = begin + r % kAttentionBlock + 1;
+      mine.sums[r] = vector::SoftmaxNumerators(row, visible);
       std::fill(row + visible, row + keys, 0.0f);
     }
-    onednn::Sgemm(false, kAttentionBlock, d, keys, 1.0f, mine.scores.data(), keys,
-                  packed[s].values.data() + kv, d, 0.0f, mine.result.data(), d);
-    for (size_t r = 0; r < count; ++r) {
+    onednn::Sgemm(false, block_rows, d, keys, 1.0f, mine.scores.data(), keys, packed[s].values.data() + kv, d,
+                  0.0f, mine.result.data(), d);
+    for (size_t r = 0; r < block_rows; ++r) {
+      const size_t t = r % kAttentionBlock, head = first_head + r / kAttentionBlock;
+      if (t >= count) continue;
       float* row = mine.result.data() + r * d;
-      vector::Scale(row, 1.0f / sums[r], d);
-      std::memcpy(out.Row(sequence.begin + begin + r) + head * d, row, d * sizeof(float));
+      vector::Scale(row, 1.0f / mine.sums[r], d);
+      std::memcpy(out.Row(sequence.begin + begin + t) + head * d, row, d * sizeof(float));
     }
   });
 }
