@@ -94,8 +94,8 @@ void PreparedLayer::Attend(const RopeTable& rope, std::span<const SequenceRows> 
                        v = part(scratch.v), mixed = part(scratch.mixed);
   backend_.RmsNorm(x, input_norm_, static_cast<float>(config_.rms_norm_eps), normed);
   backend_.Multiply(normed, std::array{Product{q_, q}, Product{k_, k}, Product{v_, v}});
-  NormHeads(q_norm_, q);
-  NormHeads(k_norm_, k);
+  NormHeads(backend_, config_, q_norm_, q);
+  NormHeads(backend_, config_, k_norm_, k);
   backend_.Rope(q, rope, sequences);
   backend_.Rope(k, rope, sequences);
   backend_.Attention(q, k, v, {config_.num_attention_heads, config_.num_key_value_heads, config_.head_dim},
@@ -103,11 +103,11 @@ void PreparedLayer::Attend(const RopeTable& rope, std::span<const SequenceRows> 
   backend_.Multiply(mixed, std::array{Product{o_, x, true}});
 }
 
-// One norm vector of head_dim values, shared by all heads; families without it have none.
-void PreparedLayer::NormHeads(const std::vector<float>& norm, MatView<float> x) const {
+void NormHeads(const Backend& backend, const ModelConfig& config, std::span<const float> norm,
+               MatView<float> x) {
   if (norm.empty()) return;
-  const MatView<float> per_head(x.data, x.rows * (x.cols / config_.head_dim), config_.head_dim);
-  backend_.RmsNorm(per_head, norm, static_cast<float>(config_.rms_norm_eps), per_head);
+  const MatView<float> per_head(x.data, x.rows * (x.cols / config.head_dim), config.head_dim);
+  backend.RmsNorm(per_head, norm, static_cast<float>(config.rms_norm_eps), per_head);
 }
 
 void PreparedLayer::RunMlp(MatView<float> x, LayerScratch& scratch) const {

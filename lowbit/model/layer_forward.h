@@ -36,6 +36,11 @@ struct LayerScratch {
   Matrix normed, q, k, v, mixed, inner;
 };
 
+// Normalizes every head of x[rows, heads * head_dim] by one weight of head_dim values; an empty one does nothing:
+// families without.
+void NormHeads(const Backend& backend, const ModelConfig& config, std::span<const float> norm,
+               MatView<float> x);
+
 // What a layer does to rows; made once per layer and job, by one thread.
 class PreparedLayer {
  public:
@@ -58,7 +63,6 @@ class PreparedLayer {
   void RunExpert(size_t expert, MatView<const float> normed, std::span<const uint32_t> rows,
                  std::span<const float> weights, MatView<float> x) const;
   PreparedLinear Take(LayerWeights& weights, const std::string& name) const;
-  void NormHeads(const std::vector<float>& norm, MatView<float> x) const;
 
   const ModelConfig& config_;
   const LayerLayout& layout_;
