@@ -39,6 +39,17 @@ add_library(lowbit_dnnl INTERFACE)
 target_include_directories(lowbit_dnnl SYSTEM INTERFACE ${DNNL_INCLUDE_DIR})
 target_link_libraries(lowbit_dnnl INTERFACE ${DNNL_LIBRARY} $<LINK_ONLY:OpenMP::OpenMP_CXX>)
 
+# The serial OpenBLAS of the distribution, for its header; at run time the system may offer another build of it
+# under the same name, which quant/blas.cc pins to one thread. LAPACKE is a package of its own.
+find_library(OPENBLAS_LIBRARY openblas REQUIRED PATH_SUFFIXES openblas-serial)
+find_path(OPENBLAS_INCLUDE_DIR openblas_config.h REQUIRED
+          PATH_SUFFIXES openblas-serial ${CMAKE_LIBRARY_ARCHITECTURE}/openblas-serial)
+find_library(LAPACKE_LIBRARY lapacke REQUIRED)
+find_path(LAPACKE_INCLUDE_DIR lapacke.h REQUIRED)
+add_library(lowbit_lapack INTERFACE)
+target_include_directories(lowbit_lapack SYSTEM INTERFACE ${OPENBLAS_INCLUDE_DIR} ${LAPACKE_INCLUDE_DIR})
+target_link_libraries(lowbit_lapack INTERFACE ${OPENBLAS_LIBRARY} ${LAPACKE_LIBRARY})
+
 if(LOWBIT_BUILD_TESTS)
   enable_testing()
   find_package(GTest REQUIRED)

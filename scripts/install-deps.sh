@@ -6,6 +6,7 @@ set -euo pipefail
 packages=(
   g++ make cmake ninja-build pkg-config git ca-certificates
   libdnnl-dev libhwy-dev libtbb-dev                   # kernels, threads
+  liblapacke-dev libopenblas-serial-dev               # GPTQ's Cholesky factor
   nlohmann-json3-dev libsimdjson-dev libyaml-cpp-dev  # formats
   libcli11-dev libfmt-dev libspdlog-dev               # command line, text, log
   libutf8proc-dev libssl-dev libsqlite3-dev           # Unicode, SHA-256, results.db

@@ -4,7 +4,8 @@
 //   layer-00000.safetensors …  packed tensors of one layer
 //   head.safetensors       packed embedding and head, when the recipe asks for it
 // A packed tensor NAME is stored as NAME.codes (U8 [rows, row bytes]), NAME.scales (F16 or F32 [rows,
-// groups]), NAME.zeros (U8) or NAME.means, and a metadata entry "packed:NAME" with its settings as JSON. The
+// groups]), NAME.zeros (U8) or NAME.means, NAME.order (I32 [cols]) where columns are not stored in their own order
+// (tensor/packed.h), and a metadata entry "packed:NAME" with its settings as JSON. The
 // metadata entry "content" is a SHA-256 over all of it: a file with a flipped bit is refused.
 #pragma once
 

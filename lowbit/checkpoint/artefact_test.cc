@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <numeric>
 #include <random>
 
 #include "lowbit/base/files.h"
@@ -61,7 +62,7 @@ bool Same(const PackedTensor& a, const PackedTensor& b) {
   return a.format == b.format && a.bits == b.bits && a.symmetric == b.symmetric &&
          a.scale_type == b.scale_type && a.rows == b.rows && a.cols == b.cols &&
          a.group_size == b.group_size && a.codes == b.codes && a.scales == b.scales && a.zeros == b.zeros &&
-         a.means == b.means;
+         a.means == b.means && a.column_order == b.column_order;
 }
 
 bool Same(const PackedTensors& a, const PackedTensors& b) {
@@ -70,10 +71,19 @@ bool Same(const PackedTensors& a, const PackedTensors& b) {
   });
 }
 
+PackedTensor Shuffled(PackedTensor p, uint32_t seed) {
+  p.column_order.resize(p.cols);
+  std::iota(p.column_order.begin(), p.column_order.end(), 0u);
+  std::ranges::shuffle(p.column_order, std::mt19937(seed));
+  Validate(p, Place("test"));
+  return p;
+}
+
 PackedTensors SmallTensors() {
   PackedTensors tensors;
   tensors["a"] = RandomPacked(3, false, 2, 5, 2, DType::kF16, 1);
   tensors["b"] = RandomPacked(1, false, 1, 9, 9, DType::kF32, 2);
+  tensors["c"] = Shuffled(RandomPacked(2, true, 1, 7, 3, DType::kF16, 3), 4);
   return tensors;
 }
 
@@ -104,6 +114,8 @@ TEST(PackedFile, RoundTripIsExactForEveryFormatWidthAndScaleType) {
     }
   }
   tensors["channel"] = RandomPacked(4, false, 3, 11, 11, DType::kF16, ++seed);
+  tensors["ordered"] = Shuffled(RandomPacked(3, false, 5, 37, 16, DType::kF16, ++seed), 5);
+  tensors["ordered.f32"] = Shuffled(RandomPacked(3, true, 5, 9, 4, DType::kF32, ++seed), 6);
   const std::string content = WritePackedFile(path, tensors);
   EXPECT_TRUE(Same(ReadPackedFile(path), tensors));
   EXPECT_TRUE(Same(ReadPackedFile(path, content), tensors));
@@ -257,6 +269,29 @@ TEST(PackedFile, RefusesPartsThatDoNotFitNamingThem) {
        },
        "tensor 'w.means': belongs to no packed tensor"},
       {[](RawFile& f) {
+         f.tensors["w.order"] = {DType::kI32, {10}};
+       },
+       "tensor 'w.order': belongs to no packed tensor"},
+      {[](RawFile& f) { f.Settings("\"bits\":4", "\"bits\":4,\"ordered\":1"); },
+       "key '__metadata__': key 'packed:w': key 'ordered': 1, expected true or false"},
+      {[](RawFile& f) { f.Settings("\"bits\":4", "\"bits\":4,\"ordered\":true"); },
+       "tensor 'w.order': missing"},
+      {[](RawFile& f) {
+         f.Settings("\"bits\":4", "\"bits\":4,\"ordered\":true");
+         f.tensors["w.order"] = {DType::kU8, {10}};
+       },
+       "tensor 'w.order': dtype U8, expected I32"},
+      {[](RawFile& f) {
+         f.Settings("\"bits\":4", "\"bits\":4,\"ordered\":true");
+         f.tensors["w.order"] = {DType::kI32, {9}};
+       },
+       "tensor 'w.order': shape [9], expected [10] (columns)"},
+      {[](RawFile& f) {
+         f.Settings("\"bits\":4", "\"bits\":4,\"ordered\":true");
+         f.tensors["w.order"] = {DType::kI32, {10}};  // all 0
+       },
+       "tensor 'w': column order has 0 at position 1, expected every column from 0 to 9 once"},
+      {[](RawFile& f) {
          f.tensors["v"] = {DType::kU8, {1}};
        },
        "tensor 'v': belongs to no packed tensor"},
@@ -265,6 +300,18 @@ TEST(PackedFile, RefusesPartsThatDoNotFitNamingThem) {
     RawFile file;
     row.change(file);
     EXPECT_THAT(file.MessageWhenRead(path), ::testing::StartsWith(path + ": " + row.message));
+  }
+}
+
+TEST(PackedFile, RefusesAColumnThatIsNone) {
+  const TestFolder folder;
+  const std::string path = folder.File("x.safetensors");
+  for (const uint32_t column : {7u, 0xFFFFFFFFu}) {  // the second reads as -1
+    PackedTensors tensors = SmallTensors();
+    tensors["c"].column_order[2] = column;
+    WritePackedFile(path, tensors);
+    EXPECT_THAT(MessageOf([&] { ReadPackedFile(path); }),
+                HasSubstr(fmt::format("tensor 'c': column order has {} at position 2, expected", column)));
   }
 }
 

@@ -28,6 +28,7 @@ std::string SettingsText(const PackedTensor& p) {
   json["cols"] = p.cols;
   json["group_size"] = p.group_size;
   json["scales"] = Name(p.scale_type);
+  if (!p.column_order.empty()) json["ordered"] = true;
   return json.dump();
 }
 
@@ -46,12 +47,12 @@ std::vector<std::byte> StoredFloats(std::span<const float> values, DType type) {
   return bytes;
 }
 
-// One stored tensor of the up to three that make a packed one.
+// One stored tensor of the up to four that make a packed one.
 struct Part {
   std::string name;
   DType type;
   Shape shape;
-  std::vector<std::byte> owned;  // empty for codes and zero points, which are stored as they are
+  std::vector<std::byte> owned;  // empty for what is stored as it is
   std::span<const std::byte> borrowed;
 
   std::span<const std::byte> bytes() const { return owned.empty() ? borrowed : owned; }
@@ -64,6 +65,9 @@ std::vector<Part> PartsOf(const std::string& name, const PackedTensor& p) {
   parts.push_back({name + ".scales", p.scale_type, per_group, StoredFloats(p.scales, p.scale_type), {}});
   if (!p.means.empty()) {
     parts.push_back({name + ".means", p.scale_type, per_group, StoredFloats(p.means, p.scale_type), {}});
+  }
+  if (!p.column_order.empty()) {
+    parts.push_back({name + ".order", DType::kI32, {p.cols}, {}, std::as_bytes(std::span(p.column_order))});
   }
   parts.push_back({name + ".codes", DType::kU8, {p.rows, p.RowBytes()}, {}, bytes(p.codes)});
   if (!p.zeros.empty()) parts.push_back({name + ".zeros", DType::kU8, per_group, {}, bytes(p.zeros)});
@@ -95,6 +99,7 @@ class TensorReader {
     ReadSettings(settings);
     ReadCodes();
     ReadGroups();
+    if (is_ordered_) ReadOrder();
     Validate(packed_, place_);
   }
 
@@ -113,6 +118,7 @@ class TensorReader {
     packed_.rows = fields.Unsigned("rows", 1);
     packed_.cols = fields.Unsigned("cols", 1);
     packed_.group_size = fields.Unsigned("group_size", 1, packed_.cols);
+    is_ordered_ = json.contains("ordered") && fields.Boolean("ordered");
     fields.RefuseOthers();
     const auto refuse = [&](std::string_view key, const std::string& got, std::string_view expected) {
       throw Error(ErrorKind::kContent, fields.At(key),
@@ -144,6 +150,17 @@ class TensorReader {
     if (packed_.format == PackFormat::kUniform && !packed_.symmetric) {
       Copy(PerGroup(".zeros", DType::kU8), packed_.zeros);
     }
+  }
+
+  // Which column each position holds. Validate checks that none is missing; negative numbers become large.
+  void ReadOrder() {
+    const TensorView order = Get(".order", DType::kI32);
+    if (order.shape != Shape{packed_.cols}) {
+      throw Error(ErrorKind::kContent, Place(file_.path()).Tensor(Printable(name_ + ".order")),
+                  fmt::format("shape {}, expected [{}] (columns)", ShapeText(order.shape), packed_.cols));
+    }
+    packed_.column_order.resize(packed_.cols);
+    std::memcpy(packed_.column_order.data(), order.bytes.data(), order.bytes.size());
   }
 
   TensorView Get(const std::string& suffix, DType type) {
@@ -181,6 +198,7 @@ class TensorReader {
   std::string name_;
   Place place_;
   PackedTensor packed_;
+  bool is_ordered_ = false;
   std::vector<std::string> used_;
 };
 
@@ -250,7 +268,7 @@ PackedTensors ReadPacked(const SafetensorsFile& file, std::string_view content) 
   for (const TensorEntry& entry : file.header().tensors) {
     if (used.contains(entry.name)) continue;
     throw Error(ErrorKind::kContent, Place(path).Tensor(Printable(entry.name)),
-                "belongs to no packed tensor, expected codes, scales, zeros or means of one");
+                "belongs to no packed tensor, expected codes, scales, zeros, means or order of one");
   }
   CheckContent(file, tensors, content);
   return tensors;

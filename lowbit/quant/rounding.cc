@@ -22,14 +22,6 @@ void ForRowPieces(size_t rows, size_t cols, const Threads& threads, const Body& 
               [&](size_t piece) { body(piece * step, std::min(rows, (piece + 1) * step)); });
 }
 
-[[noreturn]] void FailScale(const Place& place, size_t row, size_t group, std::string_view what, DType type) {
-  Error error(ErrorKind::kNumeric,
-              place.Item(fmt::format("row {}", row)).Item(fmt::format("group {}", group)),
-              fmt::format("the {} is too large for {}, expected weights of ordinary size", what, Name(type)));
-  if (type == DType::kF16) error.Hint("scale=f32 in the recipe stores scales as F32");
-  throw error;
-}
-
 // 1 bit: the mean μ of the group and the mean distance a from it; w becomes μ + a or μ - a.
 class BinaryRounder {
  public:
@@ -85,7 +77,7 @@ void RoundRowsWith(const Rounder& rounder, MatView<const float> weights, size_t 
         const size_t at = k * packed.group_size, size = std::min(packed.group_size, row.size() - at);
         const std::string_view misfit =
             rounder.Round(row.subspan(at, size), (first + r) * groups + k, packed, codes.data() + at);
-        if (!misfit.empty()) FailScale(place, first + r, k, misfit, packed.scale_type);
+        if (!misfit.empty()) ThrowTooLarge(place, first + r, k, misfit, packed.scale_type);
       }
       PackRow(codes, packed.bits, packed.codes.data() + (first + r) * packed.RowBytes());
     }
@@ -94,12 +86,23 @@ void RoundRowsWith(const Rounder& rounder, MatView<const float> weights, size_t 
 
 }  // namespace
 
+void ThrowTooLarge(const Place& place, size_t row, size_t group, std::string_view what, DType type) {
+  Error error(ErrorKind::kNumeric,
+              place.Item(fmt::format("row {}", row)).Item(fmt::format("group {}", group)),
+              fmt::format("the {} is too large for {}, expected weights of ordinary size", what, Name(type)));
+  if (type == DType::kF16) error.Hint("scale=f32 in the recipe stores scales as F32");
+  throw error;
+}
+
 PackFormat FormatOf(const WeightSpec& spec) {
   return spec.bits == 1 ? PackFormat::kBinary : PackFormat::kUniform;
 }
 
-PackedTensor MakePacked(size_t rows, size_t cols, const WeightSpec& spec) {
+PackedTensor MakePacked(size_t rows, size_t cols, const WeightSpec& spec,
+                        std::span<const uint32_t> column_order) {
+  LOWBIT_ASSERT(column_order.empty() || column_order.size() == cols);
   PackedTensor packed;
+  packed.column_order.assign(column_order.begin(), column_order.end());
   packed.format = FormatOf(spec);
   packed.bits = spec.bits;
   packed.symmetric = spec.symmetric;
@@ -118,6 +121,7 @@ PackedTensor MakePacked(size_t rows, size_t cols, const WeightSpec& spec) {
 void RoundRows(MatView<const float> weights, const WeightSpec& spec, size_t first, const Place& place,
                const Threads& threads, PackedTensor& packed) {
   LOWBIT_ASSERT(weights.cols == packed.cols && first + weights.rows <= packed.rows);
+  LOWBIT_ASSERT(packed.column_order.empty());
   if (FormatOf(spec) == PackFormat::kBinary) {
     RoundRowsWith(BinaryRounder(spec), weights, first, place, threads, packed);
   } else {

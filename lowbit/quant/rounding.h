@@ -11,8 +11,14 @@ namespace lowbit {
 // 1 bit is binary, more are uniform.
 PackFormat FormatOf(const WeightSpec& spec);
 
-// A tensor of this shape with room for everything `spec` asks for. Its rows are filled by RoundRows.
-PackedTensor MakePacked(size_t rows, size_t cols, const WeightSpec& spec);
+// A tensor of this shape with room for everything `spec` asks for, its columns stored in `column_order`
+// (empty = natural). Its rows are filled by RoundRows or RoundGptq.
+PackedTensor MakePacked(size_t rows, size_t cols, const WeightSpec& spec,
+                        std::span<const uint32_t> column_order = {});
+
+// Throws Error{kNumeric}: a scale or mean, `what`, of a group does not fit `type`.
+[[noreturn]] void ThrowTooLarge(const Place& place, size_t row, size_t group, std::string_view what,
+                                DType type);
 
 // Rounds the rows of `weights`, all finite, with `cols` columns each, into rows [first, first + weights.rows)
 // of `packed`, which MakePacked made from the same spec. Rows do not depend on each other: a large matrix may

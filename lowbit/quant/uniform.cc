@@ -71,8 +71,10 @@ UniformQuantizer::UniformQuantizer(const WeightSpec& spec)
     : UniformQuantizer(FindUniformRule(spec.grid, spec.symmetric)->rule, spec.bits, spec.scale_type,
                        spec.range) {}
 
-GroupParams UniformQuantizer::Choose(std::span<const float> weights) const {
+GroupParams UniformQuantizer::Choose(std::span<const float> weights,
+                                     [[maybe_unused]] std::span<const float> importance) const {
   LOWBIT_ASSERT(!weights.empty());
+  LOWBIT_ASSERT(importance.empty() || importance.size() == weights.size());
   const auto [lo, hi] = Loops().range(weights.data(), weights.size());
   const float absmax = std::max(std::abs(lo), std::abs(hi));
   const auto zero = static_cast<uint8_t>(half_);

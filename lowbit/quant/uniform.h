@@ -41,11 +41,16 @@ class UniformQuantizer {
   explicit UniformQuantizer(const WeightSpec& spec);
 
   // Parameters for the finite weights of one group, which is not empty. A scale that does not fit the scale
-  // type comes back as infinity: the caller knows the tensor's name and throws.
-  GroupParams Choose(std::span<const float> weights) const;
+  // type comes back as infinity: the caller knows the tensor's name and throws. `importance`, one number >= 0
+  // per weight or empty, is how much an error of that weight costs.
+  GroupParams Choose(std::span<const float> weights, std::span<const float> importance = {}) const;
 
   // codes[i] for weights[i], clamped to the rule's range.
   void Encode(std::span<const float> weights, GroupParams params, uint8_t* codes) const;
+
+  // The rule's range of codes, as stored.
+  float first_code() const { return first_code_; }
+  float last_code() const { return last_code_; }
 
  private:
   GroupParams ChooseGptq(std::span<const float> weights, float lo, float hi) const;

@@ -17,12 +17,32 @@ uint64_t PackedTensor::StoredBits() const {
   uint64_t per_group = 8 * SizeOf(scale_type);
   if (format == PackFormat::kBinary) per_group += 8 * SizeOf(scale_type);  // the mean
   if (format == PackFormat::kUniform && !symmetric) per_group += static_cast<uint64_t>(bits);
-  return static_cast<uint64_t>(rows) * cols * static_cast<uint64_t>(bits) + groups * per_group;
+  return static_cast<uint64_t>(rows) * cols * static_cast<uint64_t>(bits) + groups * per_group +
+         8 * sizeof(uint32_t) * column_order.size();
 }
 
 double PackedTensor::BitsPerWeight() const {
   return static_cast<double>(StoredBits()) / (static_cast<double>(rows) * static_cast<double>(cols));
 }
+
+namespace {
+
+// Throws unless `order` holds each column once.
+void CheckOrder(std::span<const uint32_t> order, const Place& place) {
+  std::vector<bool> seen(order.size());
+  for (size_t p = 0; p < order.size(); ++p) {
+    const bool is_column = order[p] < order.size();
+    if (is_column && !seen[order[p]]) {
+      seen[order[p]] = true;
+      continue;
+    }
+    throw Error(ErrorKind::kContent, place,
+                fmt::format("column order has {} at position {}, expected every column from 0 to {} once",
+                            order[p], p, order.size() - 1));
+  }
+}
+
+}  // namespace
 
 void Validate(const PackedTensor& packed, const Place& place) {
   const auto check = [&](bool ok, std::string_view what, size_t got, std::string_view want) {
@@ -47,6 +67,9 @@ void Validate(const PackedTensor& packed, const Place& place) {
   const bool has_means = p.format == PackFormat::kBinary;
   check(p.means.size() == (has_means ? groups : 0), "number of means", p.means.size(),
         fmt::format("{}", has_means ? groups : 0));
+  check(p.column_order.empty() || p.column_order.size() == p.cols, "length of the column order",
+        p.column_order.size(), fmt::format("0 or {}", p.cols));
+  CheckOrder(p.column_order, place);
   for (size_t i = 0; i < groups; ++i) {
     if (has_zeros && p.zeros[i] >> p.bits != 0) {
       check(false, fmt::format("zero point of group {}", i), p.zeros[i],
@@ -173,25 +196,39 @@ void UnpackRow(const uint8_t* packed, int bits, std::span<uint8_t> codes) {
   }
 }
 
+namespace {
+
+// Weights of one row, by position.
+void DequantizeRow(const PackedTensor& packed, size_t row, const uint8_t* codes, float* w) {
+  const auto symmetric_zero = static_cast<float>(1u << (packed.bits - 1));
+  for (size_t k = 0; k < packed.Groups(); ++k) {
+    const size_t i = row * packed.Groups() + k, end = std::min(packed.cols, (k + 1) * packed.group_size);
+    const float s = packed.scales[i];
+    if (packed.format == PackFormat::kBinary) {
+      for (size_t p = k * packed.group_size; p < end; ++p) w[p] = packed.means[i] + (codes[p] != 0 ? s : -s);
+    } else {
+      const float z = packed.symmetric ? symmetric_zero : static_cast<float>(packed.zeros[i]);
+      for (size_t p = k * packed.group_size; p < end; ++p) w[p] = s * (static_cast<float>(codes[p]) - z);
+    }
+  }
+}
+
+}  // namespace
+
 void Dequantize(const PackedTensor& packed, size_t first, MatView<float> out) {
   LOWBIT_ASSERT(first + out.rows <= packed.rows && out.cols == packed.cols);
-  const float symmetric_zero = static_cast<float>(1u << (packed.bits - 1));
   std::vector<uint8_t> codes(packed.cols);
+  std::vector<float> by_position(packed.column_order.size());
   for (size_t r = 0; r < out.rows; ++r) {
     const size_t row = first + r;
     UnpackRow(packed.codes.data() + row * packed.RowBytes(), packed.bits, codes);
     float* w = out.Row(r);
-    for (size_t k = 0; k < packed.Groups(); ++k) {
-      const size_t i = row * packed.Groups() + k, end = std::min(packed.cols, (k + 1) * packed.group_size);
-      const float s = packed.scales[i];
-      if (packed.format == PackFormat::kBinary) {
-        for (size_t c = k * packed.group_size; c < end; ++c)
-          w[c] = packed.means[i] + (codes[c] != 0 ? s : -s);
-      } else {
-        const float z = packed.symmetric ? symmetric_zero : static_cast<float>(packed.zeros[i]);
-        for (size_t c = k * packed.group_size; c < end; ++c) w[c] = s * (static_cast<float>(codes[c]) - z);
-      }
+    if (by_position.empty()) {
+      DequantizeRow(packed, row, codes.data(), w);
+      continue;
     }
+    DequantizeRow(packed, row, codes.data(), by_position.data());
+    for (size_t p = 0; p < packed.cols; ++p) w[packed.column_order[p]] = by_position[p];
   }
 }
 

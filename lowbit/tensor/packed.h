@@ -5,8 +5,11 @@
 // the last group of a row may be shorter. A weight of group k of row r is
 //   uniform   s[r,k] * (code - z[r,k])            code in 0 .. 2^bits - 1
 //   binary    m[r,k] + s[r,k] * (code ? +1 : -1)  bits = 1
-// Codes of one row form a little-endian bit stream that begins at a byte border: code c occupies bits
-// [c*bits, (c+1)*bits) of the row, lowest first. Symmetric formats store no zero points: z is 2^(bits-1).
+// Columns may be stored in another order (`column_order`), the same in every row: position p of a row holds
+// column column_order[p], and group k covers positions [k g, (k + 1) g). A product then permutes its input
+// once, and groups stay contiguous.
+// Codes of one row form a little-endian bit stream that begins at a byte border: the code at
+// position p occupies bits [p*bits, (p+1)*bits) of the row, lowest first. Symmetric formats store no zero points: z is 2^(bits-1).
 // Source of the formulas: docs/methods.md.
 #pragma once
 
@@ -36,10 +39,13 @@ struct PackedTensor {
   std::vector<uint8_t> zeros;  // uniform, asymmetric: [rows, Groups()]
   std::vector<float> means;    // binary: [rows, Groups()]; exactly representable in scale_type
 
+  std::vector<uint32_t> column_order;  // [cols], a permutation of 0 .. cols - 1; empty = natural
+
   size_t Groups() const { return group_size == 0 ? 0 : (cols + group_size - 1) / group_size; }
   size_t RowBytes() const { return (cols * static_cast<size_t>(bits) + 7) / 8; }
 
-  // Bits the tensor needs, counted honestly: codes, scales, zero points (bits wide each) and means.
+  // Bits the tensor needs, counted honestly: codes, scales, zero points (bits wide each), means, and 32 a
+  // column when there is a column order.
   // Padding of rows to whole bytes is not counted: it is below 8 bits a row.
   uint64_t StoredBits() const;
   double BitsPerWeight() const;

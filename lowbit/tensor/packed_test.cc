@@ -81,6 +81,28 @@ TEST(Dequantize, UsesScaleAndZeroOfTheGroupAndAllowsAShortLastGroup) {
   EXPECT_EQ(out.data()[2], 6.0f);
 }
 
+TEST(Dequantize, PutsAColumnWhereTheOrderSays) {
+  PackedTensor p = Small();
+  p.rows = 2;  // positions of the second row: codes 3, 2, 1
+  p.codes.push_back(0b00'01'10'11);
+  p.scales = {0.5f, 2.0f, 1.0f, 4.0f};
+  p.zeros = {1, 0, 2, 3};
+  p.column_order = {2, 0, 1};
+  Validate(p, Place("x"));
+  Matrix out(2, 3);
+  Dequantize(p, 0, out.view());
+  EXPECT_EQ(std::vector<float>(out.data(), out.data() + 6),
+            (std::vector<float>{0.0f, 6.0f, -0.5f, 0.0f, -8.0f, 1.0f}));
+  Dequantize(p, 1, out.view().Rows(0, 1));  // a row on its own
+  EXPECT_EQ(std::vector<float>(out.data(), out.data() + 3), (std::vector<float>{0.0f, -8.0f, 1.0f}));
+}
+
+TEST(PackedTensor, CountsTheColumnOrder) {
+  PackedTensor p = Small();
+  p.column_order = {2, 0, 1};
+  EXPECT_EQ(p.StoredBits(), Small().StoredBits() + 3 * 32);
+}
+
 TEST(PackedTensor, CountsScalesAndZeroPoints) {
   // 3 codes of 2 bits, 2 groups of one f16 scale and one 2-bit zero point.
   EXPECT_EQ(Small().StoredBits(), 3u * 2 + 2 * (16 + 2));
@@ -100,6 +122,12 @@ TEST(Validate, NamesWhatDoesNotFit) {
   p = Small();
   p.zeros[1] = 4;  // 2 bits: 0 to 3
   EXPECT_THROW(Validate(p, Place("x")), Error);
+  for (const std::vector<uint32_t>& order :
+       {std::vector<uint32_t>{0, 1}, {0, 1, 1}, {0, 1, 3}, {0, 1, 2, 3}}) {
+    p = Small();
+    p.column_order = order;
+    EXPECT_THROW(Validate(p, Place("x")), Error);
+  }
 }
 
 }  // namespace

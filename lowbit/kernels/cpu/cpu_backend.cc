@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "lowbit/kernels/cpu/attention.h"
+#include "lowbit/kernels/cpu/gram.h"
 #include "lowbit/kernels/cpu/onednn.h"
 #include "lowbit/kernels/cpu/panels.h"
 #include "lowbit/kernels/cpu/vector_ops.h"
@@ -111,7 +112,7 @@ class CpuBackend : public Backend {
   }
 
   void AddGram(MatView<const float> x, MatView<double> gram) const override {
-    MakeRefBackend(compute(), threads())->AddGram(x, gram);
+    AddGramTiles(threads(), compute(), x, gram);
   }
 
   std::vector<RowDivergence> CompareHeads(MatView<const float> x, const Weight& head,

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/quant/blas.h"
+
+#include <cblas.h>
+
+namespace lowbit::blas {
+
+void UseOneThread() {
+  static const bool done = [] {
+    openblas_set_num_threads(1);
+    return true;
+  }();
+  static_cast<void>(done);
+}
+
+void SubtractOfTransposed(size_t m, size_t n, size_t k, const float* a, size_t lda, const float* b,
+                          size_t ldb, float* c, size_t ldc) {
+  UseOneThread();
+  const auto i = [](size_t v) { return static_cast<int>(v); };
+  cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, i(m), i(n), i(k), -1.0f, a, i(lda), b, i(ldb), 1.0f, c,
+              i(ldc));
+}
+
+}  // namespace lowbit::blas

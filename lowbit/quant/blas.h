@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// How this room uses BLAS: on one thread per call, inside parallel loops of its own.
+#pragma once
+
+#include <cstddef>
+
+namespace lowbit::blas {
+
+// Pins BLAS to one thread: the distribution may have put a parallel OpenBLAS under the serial one's name.
+// Call before any of its functions; cheap.
+void UseOneThread();
+
+// C[m, n] -= Aᵀ B, row-major f32; A is [k, m], B is [k, n].
+void SubtractOfTransposed(size_t m, size_t n, size_t k, const float* a, size_t lda, const float* b,
+                          size_t ldb, float* c, size_t ldc);
+
+}  // namespace lowbit::blas
