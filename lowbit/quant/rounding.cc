@@ -22,24 +22,39 @@ void ForRowPieces(size_t rows, size_t cols, const Threads& threads, const Body& 
               [&](size_t piece) { body(piece * step, std::min(rows, (piece + 1) * step)); });
 }
 
+// What the codes of a group mean.
+struct GroupLevels {
+  float scale = 1;
+  uint8_t zero = 0;  // uniform
+  float mean = 0;    // binary
+};
+
 // 1 bit: the mean μ of the group and the mean distance a from it; w becomes μ + a or μ - a.
 class BinaryRounder {
  public:
   explicit BinaryRounder(const WeightSpec& spec) : type_(spec.scale_type) {}
 
   // Returns what does not fit, or nothing.
-  std::string_view Round(std::span<const float> weights, size_t group, PackedTensor& packed,
+  std::string_view Round(std::span<const float> weights, std::span<const float>, GroupLevels& levels,
                          uint8_t* codes) const {
     const auto n = static_cast<double>(weights.size());
-    const float mean = RoundTo(type_, static_cast<float>(Loops().sum(weights.data(), weights.size()) / n));
-    if (!std::isfinite(mean)) return "mean";
-    const double distance = Loops().deviation(weights.data(), weights.size(), mean) / n;
-    const float scale = RoundScaleTo(type_, static_cast<float>(distance));
-    if (!std::isfinite(scale)) return "scale";
-    packed.means[group] = mean;
-    packed.scales[group] = scale;
-    Loops().encode_signs(weights.data(), weights.size(), mean, codes);
+    levels.mean = RoundTo(type_, static_cast<float>(Loops().sum(weights.data(), weights.size()) / n));
+    if (!std::isfinite(levels.mean)) return "mean";
+    const double distance = Loops().deviation(weights.data(), weights.size(), levels.mean) / n;
+    levels.scale = RoundScaleTo(type_, static_cast<float>(distance));
+    if (!std::isfinite(levels.scale)) return "scale";
+    Loops().encode_signs(weights.data(), weights.size(), levels.mean, codes);
     return {};
+  }
+
+  void Store(const GroupLevels& levels, size_t group, PackedTensor& packed) const {
+    packed.means[group] = levels.mean;
+    packed.scales[group] = levels.scale;
+  }
+
+  void Decode(std::span<const uint8_t> codes, const GroupLevels& levels, float* values) const {
+    for (size_t i = 0; i < codes.size(); ++i)
+      values[i] = levels.mean + (codes[i] != 0 ? levels.scale : -levels.scale);
   }
 
  private:
@@ -50,14 +65,23 @@ class UniformRounder {
  public:
   explicit UniformRounder(const WeightSpec& spec) : quantizer_(spec), symmetric_(spec.symmetric) {}
 
-  std::string_view Round(std::span<const float> weights, size_t group, PackedTensor& packed,
-                         uint8_t* codes) const {
-    const GroupParams params = quantizer_.Choose(weights);
+  std::string_view Round(std::span<const float> weights, std::span<const float> importance,
+                         GroupLevels& levels, uint8_t* codes) const {
+    const GroupParams params = quantizer_.Choose(weights, importance);
     if (!std::isfinite(params.scale)) return "scale";
-    packed.scales[group] = params.scale;
-    if (!symmetric_) packed.zeros[group] = params.zero;
+    levels.scale = params.scale;
+    levels.zero = params.zero;
     quantizer_.Encode(weights, params, codes);
     return {};
+  }
+
+  void Store(const GroupLevels& levels, size_t group, PackedTensor& packed) const {
+    packed.scales[group] = levels.scale;
+    if (!symmetric_) packed.zeros[group] = levels.zero;
+  }
+
+  void Decode(std::span<const uint8_t> codes, const GroupLevels& levels, float* values) const {
+    Loops().decode(codes.data(), codes.size(), levels.scale, levels.zero, values);
   }
 
  private:
@@ -65,23 +89,30 @@ class UniformRounder {
   bool symmetric_;
 };
 
-template <class Rounder>
-void RoundRowsWith(const Rounder& rounder, MatView<const float> weights, size_t first, const Place& place,
-                   const Threads& threads, PackedTensor& packed) {
-  const size_t groups = packed.Groups();
-  ForRowPieces(weights.rows, weights.cols, threads, [&](size_t begin, size_t end) {
-    std::vector<uint8_t> codes(weights.cols);
-    for (size_t r = begin; r < end; ++r) {
-      const std::span<const float> row = weights.RowSpan(r);
-      for (size_t k = 0; k < groups; ++k) {
-        const size_t at = k * packed.group_size, size = std::min(packed.group_size, row.size() - at);
-        const std::string_view misfit =
-            rounder.Round(row.subspan(at, size), (first + r) * groups + k, packed, codes.data() + at);
-        if (!misfit.empty()) ThrowTooLarge(place, first + r, k, misfit, packed.scale_type);
-      }
-      PackRow(codes, packed.bits, packed.codes.data() + (first + r) * packed.RowBytes());
-    }
-  });
+// Calls body with the rounder that `spec` asks for.
+template <class Body>
+void WithRounder(const WeightSpec& spec, const Body& body) {
+  if (FormatOf(spec) == PackFormat::kBinary) {
+    body(BinaryRounder(spec));
+  } else {
+    body(UniformRounder(spec));
+  }
+}
+
+// Rounds one row into `codes` and calls done(group, begin, size, levels) for every group of it.
+template <class Rounder, class Done>
+void RoundRow(const Rounder& rounder, std::span<const float> row, std::span<const float> importance,
+              size_t group_size, size_t row_number, const Place& place, DType scale_type, uint8_t* codes,
+              const Done& done) {
+  for (size_t at = 0, k = 0; at < row.size(); at += group_size, ++k) {
+    const size_t size = std::min(group_size, row.size() - at);
+    GroupLevels levels;
+    const std::string_view misfit =
+        rounder.Round(row.subspan(at, size), importance.empty() ? importance : importance.subspan(at, size),
+                      levels, codes + at);
+    if (!misfit.empty()) ThrowTooLarge(place, row_number, k, misfit, scale_type);
+    done(k, at, size, levels);
+  }
 }
 
 }  // namespace
@@ -119,14 +150,41 @@ PackedTensor MakePacked(size_t rows, size_t cols, const WeightSpec& spec,
 }
 
 void RoundRows(MatView<const float> weights, const WeightSpec& spec, size_t first, const Place& place,
-               const Threads& threads, PackedTensor& packed) {
+               const Threads& threads, PackedTensor& packed, std::span<const float> importance) {
   LOWBIT_ASSERT(weights.cols == packed.cols && first + weights.rows <= packed.rows);
   LOWBIT_ASSERT(packed.column_order.empty());
-  if (FormatOf(spec) == PackFormat::kBinary) {
-    RoundRowsWith(BinaryRounder(spec), weights, first, place, threads, packed);
-  } else {
-    RoundRowsWith(UniformRounder(spec), weights, first, place, threads, packed);
-  }
+  LOWBIT_ASSERT(importance.empty() || importance.size() == weights.cols);
+  WithRounder(spec, [&](const auto& rounder) {
+    ForRowPieces(weights.rows, weights.cols, threads, [&](size_t begin, size_t end) {
+      std::vector<uint8_t> codes(weights.cols);
+      for (size_t r = begin; r < end; ++r) {
+        RoundRow(rounder, weights.RowSpan(r), importance, packed.group_size, first + r, place,
+                 spec.scale_type, codes.data(), [&](size_t k, size_t, size_t, const GroupLevels& levels) {
+                   rounder.Store(levels, (first + r) * packed.Groups() + k, packed);
+                 });
+        PackRow(codes, packed.bits, packed.codes.data() + (first + r) * packed.RowBytes());
+      }
+    });
+  });
+}
+
+void RoundToValues(MatView<const float> weights, const WeightSpec& spec, size_t first, const Place& place,
+                   const Threads& threads, MatView<float> values, std::span<const float> importance) {
+  LOWBIT_ASSERT(weights.rows == values.rows && weights.cols == values.cols);
+  LOWBIT_ASSERT(importance.empty() || importance.size() == weights.cols);
+  WithRounder(spec, [&](const auto& rounder) {
+    ForRowPieces(weights.rows, weights.cols, threads, [&](size_t begin, size_t end) {
+      std::vector<uint8_t> codes(weights.cols);
+      for (size_t r = begin; r < end; ++r) {
+        float* row = values.Row(r);
+        RoundRow(rounder, weights.RowSpan(r), importance, spec.GroupSizeFor(weights.cols), first + r, place,
+                 spec.scale_type, codes.data(),
+                 [&](size_t, size_t at, size_t size, const GroupLevels& levels) {
+                   rounder.Decode({codes.data() + at, size}, levels, row + at);
+                 });
+      }
+    });
+  });
 }
 
 RoundingError& RoundingError::operator+=(const RoundingError& other) {

@@ -23,8 +23,14 @@ PackedTensor MakePacked(size_t rows, size_t cols, const WeightSpec& spec,
 // Rounds the rows of `weights`, all finite, with `cols` columns each, into rows [first, first + weights.rows)
 // of `packed`, which MakePacked made from the same spec. Rows do not depend on each other: a large matrix may
 // come in pieces. Throws Error{kNumeric} at `place` when a scale or mean is too large for spec.scale_type.
+// `importance` is for range=hdiag, a value per column (UniformQuantizer::Choose).
 void RoundRows(MatView<const float> weights, const WeightSpec& spec, size_t first, const Place& place,
-               const Threads& threads, PackedTensor& packed);
+               const Threads& threads, PackedTensor& packed, std::span<const float> importance = {});
+
+// What RoundRows and then Dequantize make of `weights`, bit for bit, without packing. `values` has the same
+// shape and may be the same memory; `first` numbers the rows for errors.
+void RoundToValues(MatView<const float> weights, const WeightSpec& spec, size_t first, const Place& place,
+                   const Threads& threads, MatView<float> values, std::span<const float> importance = {});
 
 // How far a packed tensor is from the weights it was made from.
 struct RoundingError {

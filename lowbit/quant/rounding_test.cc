@@ -48,14 +48,14 @@ std::vector<WeightSpec> AllSpecs(size_t group, DType type) {
   std::vector<WeightSpec> specs = {{.bits = 1, .group_size = group, .scale_type = type}};
   for (int bits = 2; bits <= 8; ++bits) {
     for (const UniformRuleRow& rule : UniformRules()) {
-      for (const bool search : {false, true}) {
-        if (search && rule.grid != Grid::kGptq) continue;
+      for (const RangeSearch range : {RangeSearch::kMinMax, RangeSearch::kMse, RangeSearch::kHdiag}) {
+        if (!HasRangeSearch(rule.grid, range)) continue;
         specs.push_back({.bits = bits,
                          .group_size = group,
                          .symmetric = rule.symmetric,
                          .scale_type = type,
                          .grid = rule.grid,
-                         .range = search ? RangeSearch::kMse : RangeSearch::kMinMax});
+                         .range = range});
       }
     }
   }
@@ -331,6 +331,38 @@ TEST(MeasureError, IsTheFrobeniusNorm) {
   EXPECT_EQ(e.error, 25);
   EXPECT_EQ(e.Relative(), 1);
   EXPECT_EQ(RoundingError{}.Relative(), 0);
+}
+
+TEST(RoundToValues, IsRoundRowsAndDequantizeBitForBit) {
+  const Matrix w = Gaussian(7, 150, 21), importance = Gaussian(1, 150, 22);
+  std::vector<float> h(importance.data(), importance.data() + 150);
+  for (float& x : h) x *= x;
+  for (const size_t group : {0, 64, 200}) {
+    for (const WeightSpec& spec : AllSpecs(group, DType::kF16)) {
+      PackedTensor packed = MakePacked(7, 150, spec);
+      RoundRows(w.view(), spec, 0, Place("test"), Threads(2), packed, h);
+      const Matrix want = Values(packed);
+      Matrix got(7, 150);
+      std::copy_n(w.data(), 7 * 150, got.data());
+      RoundToValues(got.view(), spec, 0, Place("test"), Threads(2), got.view(), h);  // in place
+      EXPECT_TRUE(std::equal(got.data(), got.data() + 7 * 150, want.data()))
+          << Name(spec.grid) << spec.Text();
+    }
+  }
+}
+
+TEST(RoundToValues, NamesTheGroupWhoseScaleDoesNotFit) {
+  Matrix w = Gaussian(3, 64, 23);
+  w.view().Row(2)[40] = 1e6f;
+  Matrix values(3, 64);
+  try {
+    RoundToValues(w.view(), {.bits = 2, .group_size = 32}, 10, Place("file").Tensor("t"), Threads(2),
+                  values.view());
+    ADD_FAILURE() << "1e6 / 3 is no F16";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::kNumeric);
+    EXPECT_THAT(e.what(), HasSubstr("file: tensor 't': row 12: group 1: the scale is too large"));
+  }
 }
 
 }  // namespace

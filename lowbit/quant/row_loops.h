@@ -18,6 +18,12 @@ struct WeightRange {
   float lo, hi;
 };
 
+// Of fixed codes: Σ h w (code - zero) and Σ h (code - zero)². Their quotient is the scale with the least
+// Σ h (w - value)².
+struct ScaleFit {
+  double weights, levels;
+};
+
 struct RowLoops {
   const char* target;  // "avx2", "baseline"
 
@@ -28,6 +34,17 @@ struct RowLoops {
 
   // Sum of |value - w|^2.4 in double. Stops early, with a sum that is at least `enough`, once it gets there.
   double (*power_error)(const float* w, size_t n, const CodeMap& map, double enough);
+
+  // Sum of h ((value - w) / scale)², terms f32. Stops early as power_error does.
+  double (*weighted_error)(const float* w, const float* h, size_t n, const CodeMap& map, double enough);
+
+  ScaleFit (*fit_scale)(const float* w, const float* h, size_t n, const CodeMap& map);
+
+  // values[i] = scale * (codes[i] - zero).
+  void (*decode)(const uint8_t* codes, size_t n, float scale, float zero, float* values);
+
+  // Sum of a b, in double.
+  double (*dot)(const float* a, const float* b, size_t n);
 
   // Sums of w, w², |w - centre| and (w - v)², in double.
   double (*sum)(const float* w, size_t n);

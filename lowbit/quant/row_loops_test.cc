@@ -35,10 +35,25 @@ TEST(RowLoops, EveryTargetGivesTheSameBitsAtEveryLength) {
     EXPECT_EQ(fast.squared_distance(w.data(), v.data(), n), plain.squared_distance(w.data(), v.data(), n))
         << n;
     EXPECT_EQ(fast.power_error(w.data(), n, map, 1e300), plain.power_error(w.data(), n, map, 1e300)) << n;
+    std::vector<float> h(n);
+    for (size_t i = 0; i < n; ++i) h[i] = v[i] * v[i];
+    EXPECT_EQ(fast.weighted_error(w.data(), h.data(), n, map, 1e300),
+              plain.weighted_error(w.data(), h.data(), n, map, 1e300))
+        << n;
+    EXPECT_EQ(fast.dot(w.data(), v.data(), n), plain.dot(w.data(), v.data(), n)) << n;
+    const ScaleFit e = fast.fit_scale(w.data(), h.data(), n, map),
+                   f = plain.fit_scale(w.data(), h.data(), n, map);
+    EXPECT_EQ(e.weights, f.weights) << n;
+    EXPECT_EQ(e.levels, f.levels) << n;
     std::vector<uint8_t> c(n), d(n);
     fast.encode(w.data(), n, map, c.data());
     plain.encode(w.data(), n, map, d.data());
     EXPECT_EQ(c, d) << n;
+    std::vector<float> x(n), y(n);
+    fast.decode(c.data(), n, 0.3f, 7, x.data());
+    plain.decode(c.data(), n, 0.3f, 7, y.data());
+    EXPECT_EQ(x, y) << n;
+    EXPECT_EQ(x[0], 0.3f * (static_cast<float>(c[0]) - 7)) << n;
     fast.encode_signs(w.data(), n, 0.1f, c.data());
     plain.encode_signs(w.data(), n, 0.1f, d.data());
     EXPECT_EQ(c, d) << n;
@@ -84,6 +99,44 @@ TEST(RowLoops, PowerErrorStopsOnlyWhenThereIsEnough) {
   EXPECT_EQ(Loops().power_error(w.data(), w.size(), map, std::nextafter(all, 1e300)), all);
   EXPECT_GE(Loops().power_error(w.data(), w.size(), map, all / 3), all / 3);
   EXPECT_LT(Loops().power_error(w.data(), w.size(), map, all / 3), all);
+}
+
+TEST(RowLoops, WeightedErrorAndScaleFitAreTheirSums) {
+  const CodeMap map{0.25f, 3, 0, 7};
+  for (const size_t n : {1, 15, 16, 63, 64, 65, 130}) {
+    const std::vector<float> w = Gaussian(n, 7), v = Gaussian(n, 8);
+    std::vector<float> h(n);
+    for (size_t i = 0; i < n; ++i) h[i] = v[i] * v[i];
+    std::vector<uint8_t> codes(n);
+    Loops().encode(w.data(), n, map, codes.data());
+    double error = 0, weights = 0, levels = 0, product = 0;
+    for (size_t i = 0; i < n; ++i) {
+      const double level = codes[i] - 3.0, d = level - static_cast<double>(w[i]) / 0.25;
+      error += static_cast<double>(h[i]) * d * d;
+      weights += static_cast<double>(h[i]) * static_cast<double>(w[i]) * level;
+      levels += static_cast<double>(h[i]) * level * level;
+      product += static_cast<double>(w[i]) * static_cast<double>(v[i]);
+    }
+    EXPECT_NEAR(Loops().weighted_error(w.data(), h.data(), n, map, 1e300) / error, 1, 1e-5) << n;
+    EXPECT_NEAR(Loops().fit_scale(w.data(), h.data(), n, map).weights, weights,
+                1e-12 * static_cast<double>(n))
+        << n;
+    EXPECT_NEAR(Loops().fit_scale(w.data(), h.data(), n, map).levels, levels, 1e-12 * static_cast<double>(n))
+        << n;
+    EXPECT_NEAR(Loops().dot(w.data(), v.data(), n), product, 1e-12 * static_cast<double>(n)) << n;
+  }
+}
+
+TEST(RowLoops, WeightedErrorRoundsTiesToEvenAndStopsOnlyWhenThereIsEnough) {
+  // A tie costs the same either way; far outside of the codes the distance is that from the last one.
+  const std::vector<float> w = {2.5f, -1e9f, 1e9f}, h = {1, 1e-18f, 1e-18f};
+  EXPECT_NEAR(Loops().weighted_error(w.data(), h.data(), 3, {1, 4, 0, 15}, 1e300), 2.25, 1e-6);
+  const std::vector<float> x = Gaussian(1000, 3), ones(1000, 1.0f);
+  const CodeMap map{0.5f, 2, 0, 3};
+  const double all = Loops().weighted_error(x.data(), ones.data(), 1000, map, 1e300);
+  EXPECT_EQ(Loops().weighted_error(x.data(), ones.data(), 1000, map, std::nextafter(all, 1e300)), all);
+  EXPECT_GE(Loops().weighted_error(x.data(), ones.data(), 1000, map, all / 3), all / 3);
+  EXPECT_LT(Loops().weighted_error(x.data(), ones.data(), 1000, map, all / 3), all);
 }
 
 }  // namespace

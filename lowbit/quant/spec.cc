@@ -22,6 +22,8 @@ constexpr std::array kGridNames = {
     std::pair{Grid::kRot, "rot"},   std::pair{Grid::kFull, "full"},
 };
 
+constexpr std::array<std::string_view, 3> kRangeNames = {"minmax", "mse", "hdiag"};
+
 constexpr size_t kMaxGroupDigits = 9;  // group sizes below 10^9: longer rows than any model has
 
 std::string MethodNames() {
@@ -147,8 +149,9 @@ void Parser::ParseOption(Part option, Recipe& recipe) {
     recipe.head = ParseHead(value);
     head_ = value;
   } else if (name.text == "range") {
-    if (value.text != "minmax" && value.text != "mse") Fail(value, "a range: minmax or mse");
-    recipe.weights.range = value.text == "mse" ? RangeSearch::kMse : RangeSearch::kMinMax;
+    const auto name_of = std::find(kRangeNames.begin(), kRangeNames.end(), value.text);
+    if (name_of == kRangeNames.end()) Fail(value, "a range: minmax, mse or hdiag");
+    recipe.weights.range = static_cast<RangeSearch>(name_of - kRangeNames.begin());
     range_ = option;
   } else if (name.text == "scale") {
     if (value.text != "f16" && value.text != "f32") Fail(value, "a type of scales: f16 or f32");
@@ -168,8 +171,10 @@ void Parser::CheckGrid(const WeightSpec& spec, Part weights) const {
   if (FindUniformRule(spec.grid, spec.symmetric) == nullptr) {
     Fail(weights, fmt::format("{}-sym: grid={} is symmetric only", spec.Text(), Name(spec.grid)));
   }
-  if (spec.range != RangeSearch::kMinMax && spec.grid != Grid::kGptq) {
-    Fail(range_, fmt::format("range=minmax beside grid={}", Name(spec.grid)));
+  if (!HasRangeSearch(spec.grid, spec.range)) {
+    const bool has_hdiag = HasRangeSearch(spec.grid, RangeSearch::kHdiag);
+    Fail(range_,
+         fmt::format("range=minmax{} beside grid={}", has_hdiag ? " or range=hdiag" : "", Name(spec.grid)));
   }
 }
 
@@ -204,8 +209,7 @@ Recipe Parser::Parse() {
 }  // namespace
 
 std::string_view Name(RangeSearch range) {
-  constexpr std::array<std::string_view, 3> kNames = {"minmax", "mse", "hdiag"};
-  return kNames[static_cast<size_t>(range)];
+  return kRangeNames[static_cast<size_t>(range)];
 }
 
 std::string_view Name(Grid grid) {
@@ -230,6 +234,11 @@ std::string Recipe::Text() const {
   if (weights.scale_type == DType::kF32) options.emplace_back("scale=f32");
   const std::string text = fmt::format("{}-{}", method, weights.Text());
   return options.empty() ? text : fmt::format("{}:{}", text, fmt::join(options, ","));
+}
+
+bool Recipe::NeedsCalibration() const {
+  if (IsFull()) return false;
+  return weights.range == RangeSearch::kHdiag || FindMethod(method)->Info().needs_calibration;
 }
 
 Recipe ParseRecipe(std::string_view text) {

@@ -75,6 +75,10 @@ struct Recipe {
   bool operator==(const Recipe&) const = default;
   bool IsFull() const { return method == "full"; }
 
+  // Whether the layers' inputs must be known: the method says so, or its range search. The head never needs
+  // them: nothing measures what it reads, and range=hdiag counts its columns all the same.
+  bool NeedsCalibration() const;
+
   // Canonical: options in alphabetical order, defaults left out. Parses back to an equal recipe.
   std::string Text() const;
 };

@@ -32,6 +32,8 @@ TEST(ParseRecipe, ReadsWhatPeopleTypeAndPrintsItCanonically) {
       {"rtn-w4-g64:head=w1-channel", "rtn-w4-g64:head=w1-channel"},
       {"rtn-w4-g64:head=w8-channel-sym", "rtn-w4-g64:head=w8-channel-sym"},
       {"rtn-w3-g128:range=mse", "rtn-w3-g128:range=mse"},
+      {"rtn-w3-g128-sym:range=hdiag", "rtn-w3-g128-sym:range=hdiag"},
+      {"rtn-w3-g128:range=hdiag,grid=awq", "rtn-w3-g128:grid=awq,range=hdiag"},
       {"rtn-w4-g128:grid=awq", "rtn-w4-g128:grid=awq"},
       {"rtn-w4-g128-sym:grid=awq", "rtn-w4-g128-sym:grid=awq"},
       {"rtn-w8-channel-sym:grid=absmax", "rtn-w8-channel-sym:grid=absmax"},
@@ -55,6 +57,12 @@ TEST(ParseRecipe, FillsTheSpecOfTheWeightsAndOfTheHead) {
   EXPECT_FALSE(r.IsFull());
 }
 
+TEST(Recipe, NeedsCalibrationForTheWeightedRangeSearch) {
+  EXPECT_TRUE(ParseRecipe("rtn-w3-g64:range=hdiag").NeedsCalibration());
+  EXPECT_FALSE(ParseRecipe("rtn-w3-g64:range=mse,head=w8-g64").NeedsCalibration());
+  EXPECT_FALSE(ParseRecipe("full").NeedsCalibration());
+}
+
 TEST(RecipeText, ParsesBackToAnEqualRecipeForEverySetting) {
   std::vector<WeightSpec> specs;
   for (int bits = 1; bits <= 8; ++bits) {
@@ -65,14 +73,14 @@ TEST(RecipeText, ParsesBackToAnEqualRecipeForEverySetting) {
           continue;
         }
         for (const UniformRuleRow& rule : UniformRules()) {
-          for (const bool search : {false, true}) {
-            if (search && rule.grid != Grid::kGptq) continue;
+          for (const RangeSearch range : {RangeSearch::kMinMax, RangeSearch::kMse, RangeSearch::kHdiag}) {
+            if (!HasRangeSearch(rule.grid, range)) continue;
             specs.push_back({.bits = bits,
                              .group_size = group,
                              .symmetric = rule.symmetric,
                              .scale_type = type,
                              .grid = rule.grid,
-                             .range = search ? RangeSearch::kMse : RangeSearch::kMinMax});
+                             .range = range});
           }
         }
       }
@@ -143,12 +151,18 @@ TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
       {"rtn-w4-g128:head=w8", "20: found nothing, expected a group size"},
       {"rtn-w4-g128:head=w9-g64", "18: found 'w9', expected bits, w1 to w8"},
       {"rtn-w4-g128:head=w8-g64-x", "25: found 'x', expected sym, or nothing"},
-      {"rtn-w4-g128:range=best", "19: found 'best', expected a range: minmax or mse"},
+      {"rtn-w4-g128:range=best", "19: found 'best', expected a range: minmax, mse or hdiag"},
+      {"rtn-w4-g128:range=", "19: found nothing, expected a range: minmax, mse or hdiag"},
       {"rtn-w4-g128:grid=nf4", "18: found 'nf4', expected a grid: gptq, awq, absmax, rot or full"},
       {"rtn-w4-g128:grid=absmax", "5: found 'w4-g128', expected w4-g128-sym: grid=absmax is symmetric only"},
       {"rtn-w4-g128-sym:grid=full,head=w8-g64",
        "32: found 'w8-g64', expected w8-g64-sym: grid=full is symmetric only"},
-      {"rtn-w4-g128:grid=awq,range=mse", "22: found 'range=mse', expected range=minmax beside grid=awq"},
+      {"rtn-w4-g128:grid=awq,range=mse",
+       "22: found 'range=mse', expected range=minmax or range=hdiag beside grid=awq"},
+      {"rtn-w4-g128-sym:grid=rot,range=hdiag",
+       "26: found 'range=hdiag', expected range=minmax beside grid=rot"},
+      {"rtn-w1-g128:range=hdiag",
+       "13: found 'range=hdiag', expected range=minmax beside w1: 1 bit has its own levels"},
       {"rtn-w1-g128:range=mse",
        "13: found 'range=mse', expected range=minmax beside w1: 1 bit has its own levels"},
       {"rtn-w1-g128:grid=awq",

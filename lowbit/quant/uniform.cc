@@ -5,9 +5,9 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "lowbit/base/error.h"
-#include "lowbit/quant/row_loops.h"
 
 namespace lowbit {
 namespace {
@@ -26,9 +26,25 @@ constexpr std::array kRules = {
 // Ranges below this count as this wide, where the reference does so.
 constexpr float kLeastRange = 1e-5f;
 
-// The range search of GPTQ's reference: shrink by 0, 1, … 79 hundredths.
-constexpr int kShrinkSteps = 80;
+// Range searches shrink by 0, 1, … hundredths: GPTQ's reference by up to 79, the weighted one by up to 59.
+constexpr int kPowerSteps = 80, kWeightedSteps = 60;
 constexpr double kShrinkGrid = 100;
+
+// With its largest value 1, so that sums keep to the range of f32; all 1 where none is above 0.
+std::vector<float> Normalized(std::span<const float> importance, size_t n) {
+  const float largest = importance.empty() ? 0 : Loops().range(importance.data(), n).hi;
+  if (largest <= 0) return std::vector<float>(n, 1.0f);
+  std::vector<float> h(n);
+  for (size_t i = 0; i < n; ++i) h[i] = importance[i] / largest;
+  return h;
+}
+
+// Σ h error²; at least `enough` once it gets there.
+double WeightedError(std::span<const float> weights, std::span<const float> h, const CodeMap& map,
+                     double enough) {
+  const double unit = static_cast<double>(map.scale) * static_cast<double>(map.scale);
+  return unit * Loops().weighted_error(weights.data(), h.data(), weights.size(), map, enough / unit);
+}
 
 }  // namespace
 
@@ -44,6 +60,11 @@ const UniformRuleRow* FindUniformRule(Grid grid, bool symmetric) {
     if (row.grid == grid && row.symmetric == symmetric) return &row;
   }
   return nullptr;
+}
+
+bool HasRangeSearch(Grid grid, RangeSearch range) {
+  if (range == RangeSearch::kMinMax || grid == Grid::kGptq) return true;
+  return range == RangeSearch::kHdiag && grid == Grid::kAwq;
 }
 
 float RoundTo(DType type, float value) {
@@ -64,7 +85,7 @@ UniformQuantizer::UniformQuantizer(UniformRule rule, int bits, DType scale_type,
       last_code_(static_cast<float>((1 << bits) - 1)),
       half_(static_cast<float>(1 << (bits - 1))) {
   LOWBIT_ASSERT(bits >= Row(rule).min_bits && bits <= 8);
-  LOWBIT_ASSERT(range == RangeSearch::kMinMax || Row(rule).grid == Grid::kGptq);
+  LOWBIT_ASSERT(HasRangeSearch(Row(rule).grid, range));
 }
 
 UniformQuantizer::UniformQuantizer(const WeightSpec& spec)
@@ -72,16 +93,30 @@ UniformQuantizer::UniformQuantizer(const WeightSpec& spec)
                        spec.range) {}
 
 GroupParams UniformQuantizer::Choose(std::span<const float> weights,
-                                     [[maybe_unused]] std::span<const float> importance) const {
-  LOWBIT_ASSERT(!weights.empty());
-  LOWBIT_ASSERT(importance.empty() || importance.size() == weights.size());
+                                     std::span<const float> importance) const {
+  LOWBIT_ASSERT(!weights.empty() && (importance.empty() || importance.size() == weights.size()));
   const auto [lo, hi] = Loops().range(weights.data(), weights.size());
+  if (range_ == RangeSearch::kMse) return SearchPower(weights, lo, hi);
+  if (range_ == RangeSearch::kHdiag)
+    return SearchWeighted(weights, Normalized(importance, weights.size()), lo, hi);
+  return FromExtremes(lo, hi);
+}
+
+// By the rule alone, from the smallest and the largest weight.
+GroupParams UniformQuantizer::FromExtremes(float lo, float hi) const {
   const float absmax = std::max(std::abs(lo), std::abs(hi));
   const auto zero = static_cast<uint8_t>(half_);
   switch (rule_) {
     case UniformRule::kGptqAsym:
     case UniformRule::kGptqSym:
-      return ChooseGptq(weights, lo, hi);
+      // The range holds 0; in the symmetric case it is as wide on both sides, unless no weight is negative.
+      lo = std::min(lo, 0.0f);
+      hi = std::max(hi, 0.0f);
+      if (rule_ == UniformRule::kGptqSym) {
+        hi = std::max(-lo, hi);
+        if (lo < 0) lo = -hi;
+      }
+      return lo == 0 && hi == 0 ? FromRange(-1, 2) : FromRange(lo, hi - lo);
     case UniformRule::kAwqAsym:
       return FromRange(lo, std::max(hi - lo, kLeastRange));
     case UniformRule::kAwqSym:
@@ -96,18 +131,6 @@ GroupParams UniformQuantizer::Choose(std::span<const float> weights,
   return {Scale(-extreme, half_), zero};
 }
 
-// The range of GPTQ holds 0; in the symmetric case it is as wide on both sides, unless no weight is negative.
-GroupParams UniformQuantizer::ChooseGptq(std::span<const float> weights, float lo, float hi) const {
-  lo = std::min(lo, 0.0f);
-  hi = std::max(hi, 0.0f);
-  if (rule_ == UniformRule::kGptqSym) {
-    hi = std::max(-lo, hi);
-    if (lo < 0) lo = -hi;
-  }
-  if (lo == 0 && hi == 0) return FromRange(-1, 2);
-  return range_ == RangeSearch::kMse ? SearchRange(weights, lo, hi) : FromRange(lo, hi - lo);
-}
-
 GroupParams UniformQuantizer::FromRange(float lo, float width) const {
   GroupParams params;
   params.scale = Scale(width, last_code_);
@@ -117,20 +140,57 @@ GroupParams UniformQuantizer::FromRange(float lo, float width) const {
 }
 
 // Keeps the first of the shrunk ranges with the smallest sum of |error|^2.4.
-GroupParams UniformQuantizer::SearchRange(std::span<const float> weights, float lo, float hi) const {
-  GroupParams best = FromRange(lo, hi - lo);
+GroupParams UniformQuantizer::SearchPower(std::span<const float> weights, float lo, float hi) const {
+  GroupParams best = FromExtremes(lo, hi);
   if (!std::isfinite(best.scale)) return best;
   double least = std::numeric_limits<double>::infinity();
-  for (int step = 0; step < kShrinkSteps; ++step) {
+  for (int step = 0; step < kPowerSteps; ++step) {
     const auto p = static_cast<float>(1 - step / kShrinkGrid);
-    const GroupParams params = FromRange(p * lo, p * hi - p * lo);
-    const CodeMap map{params.scale, static_cast<float>(params.zero), first_code_, last_code_};
-    const double error = Loops().power_error(weights.data(), weights.size(), map, least);
+    const GroupParams params = FromExtremes(p * lo, p * hi);
+    const double error = Loops().power_error(weights.data(), weights.size(), MapOf(params), least);
     if (!(error < least)) continue;
     least = error;
     best = params;
   }
   return best;
+}
+
+// Keeps the first of the shrunk ranges, each also with its neighbours' zero points, with the smallest sum of
+// h · error², and then refits its scale.
+GroupParams UniformQuantizer::SearchWeighted(std::span<const float> weights, std::span<const float> h,
+                                             float lo, float hi) const {
+  GroupParams best = FromExtremes(lo, hi);
+  if (!std::isfinite(best.scale)) return best;
+  double least = std::numeric_limits<double>::infinity();
+  for (int step = 0; step < kWeightedSteps; ++step) {
+    const auto p = static_cast<float>(1 - step / kShrinkGrid);
+    const GroupParams middle = FromExtremes(p * lo, p * hi);
+    for (const int shift : {0, -1, 1}) {
+      const int zero = middle.zero + shift;
+      if (shift != 0 && (Row(rule_).symmetric || zero < 0 || zero > static_cast<int>(last_code_))) continue;
+      const GroupParams params{middle.scale, static_cast<uint8_t>(zero)};
+      const double error = WeightedError(weights, h, MapOf(params), least);
+      if (!(error < least)) continue;
+      least = error;
+      best = params;
+    }
+  }
+  return Refit(weights, h, best, least);
+}
+
+// The best scale for the codes that `params` gives; kept if it is better once codes follow from it again.
+GroupParams UniformQuantizer::Refit(std::span<const float> weights, std::span<const float> h,
+                                    GroupParams params, double error) const {
+  const ScaleFit fit = Loops().fit_scale(weights.data(), h.data(), weights.size(), MapOf(params));
+  const double scale = fit.weights / fit.levels;  // 0 / 0 when every code is the zero point
+  if (!(scale > 0)) return params;
+  const GroupParams refit{RoundScaleTo(scale_type_, static_cast<float>(scale)), params.zero};
+  if (!std::isfinite(refit.scale) || refit.scale == 0) return params;
+  return WeightedError(weights, h, MapOf(refit), error) < error ? refit : params;
+}
+
+CodeMap UniformQuantizer::MapOf(GroupParams params) const {
+  return {params.scale, static_cast<float>(params.zero), first_code_, last_code_};
 }
 
 float UniformQuantizer::Scale(float range, float steps) const {
@@ -141,8 +201,7 @@ float UniformQuantizer::Scale(float range, float steps) const {
 }
 
 void UniformQuantizer::Encode(std::span<const float> weights, GroupParams params, uint8_t* codes) const {
-  const CodeMap map{params.scale, static_cast<float>(params.zero), first_code_, last_code_};
-  Loops().encode(weights.data(), weights.size(), map, codes);
+  Loops().encode(weights.data(), weights.size(), MapOf(params), codes);
 }
 
 }  // namespace lowbit

@@ -8,6 +8,7 @@
 #include <span>
 #include <string_view>
 
+#include "lowbit/quant/row_loops.h"
 #include "lowbit/quant/spec.h"
 
 namespace lowbit {
@@ -26,6 +27,9 @@ std::span<const UniformRuleRow> UniformRules();
 const UniformRuleRow& Row(UniformRule rule);
 const UniformRuleRow* FindUniformRule(Grid grid, bool symmetric);  // nullptr when there is none
 
+// kMse is GPTQ's own and for its grid; kHdiag is for the grids that GPTQ and AWQ end with.
+bool HasRangeSearch(Grid grid, RangeSearch range);
+
 // Of one group. A weight is scale * (code - zero), code in 0 .. 2^bits - 1; signed grids are stored with
 // zero = 2^(bits-1). `scale` is exact in the quantizer's scale type, not zero, and negative only for
 // kFullSym.
@@ -36,13 +40,15 @@ struct GroupParams {
 
 class UniformQuantizer {
  public:
-  // A search of the range is for the gptq rules only.
+  // Not every rule has every search: see HasRangeSearch.
   UniformQuantizer(UniformRule rule, int bits, DType scale_type, RangeSearch range = RangeSearch::kMinMax);
   explicit UniformQuantizer(const WeightSpec& spec);
 
   // Parameters for the finite weights of one group, which is not empty. A scale that does not fit the scale
-  // type comes back as infinity: the caller knows the tensor's name and throws. `importance`, one number >= 0
-  // per weight or empty, is how much an error of that weight costs.
+  // type comes back as infinity: the caller knows the tensor's name and throws.
+  // `importance` is for kHdiag: what a squared error of each weight costs, >= 0 and finite, the Gram matrix's
+  // diagonal at its column. Only ratios matter. Empty, or 0 everywhere (inputs that were never anything but
+  // 0): all weights count the same.
   GroupParams Choose(std::span<const float> weights, std::span<const float> importance = {}) const;
 
   // codes[i] for weights[i], clamped to the rule's range.
@@ -53,9 +59,14 @@ class UniformQuantizer {
   float last_code() const { return last_code_; }
 
  private:
-  GroupParams ChooseGptq(std::span<const float> weights, float lo, float hi) const;
-  GroupParams SearchRange(std::span<const float> weights, float lo, float hi) const;
+  GroupParams FromExtremes(float lo, float hi) const;
   GroupParams FromRange(float lo, float width) const;
+  GroupParams SearchPower(std::span<const float> weights, float lo, float hi) const;
+  GroupParams SearchWeighted(std::span<const float> weights, std::span<const float> h, float lo,
+                             float hi) const;
+  GroupParams Refit(std::span<const float> weights, std::span<const float> h, GroupParams params,
+                    double error) const;
+  CodeMap MapOf(GroupParams params) const;
   float Scale(float range, float steps) const;
 
   UniformRule rule_;
