@@ -203,6 +203,10 @@ def main():
     with open(os.path.join(args.out, "worked_examples.json"), "w") as f:
         json.dump({"weights": ref.W0[0].tolist(), "cases": examples}, f, separators=(",", ":"))
         f.write("\n")
+    with open(os.path.join(args.out, "awq_examples.json"), "w") as f:
+        awq = {"worked": ref.examples()["awq"], "formula": ref.formula_example()["awq"]}
+        json.dump(awq, f, separators=(",", ":"))
+        f.write("\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// AWQ's searches on one stage, for oracle/awq_reference.py, which compares them with torch; and what the range
+// searches cost.
+//
+//   awq_bench stage STAGE.safetensors BITS GROUP THREADS
+//     STAGE: readers "weight.0", "weight.1", … [out, in]; "mean_abs" [in]; "gram" [in, 8 in], the bytes of the
+//     upper triangle in f64; metadata "tokens". Prints one line of JSON: losses of all ratios, the ratio and the
+//     scales chosen, bounds of every reader as steps of 1/20 below the largest weight, and seconds.
+//   awq_bench ranges THREADS
+//     Seconds per million weights of each range search, groups of 128.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstring>
+#include <map>
+
+#include "lowbit/base/json.h"
+#include "lowbit/base/stopwatch.h"
+#include "lowbit/checkpoint/safetensors.h"
+#include "lowbit/quant/awq.h"
+#include "lowbit/quant/awq_clip.h"
+#include "lowbit/quant/awq_fold.h"
+#include "lowbit/quant/awq_loss.h"
+#include "lowbit/quant/rounding.h"
+#include "lowbit/tensor/random_matrix.h"
+
+namespace lowbit {
+namespace {
+
+Matrix LoadMatrix(const TensorView& tensor) {
+  Matrix m(tensor.Rows(), tensor.Cols());
+  CopyToFloat(tensor, 0, {m.data(), m.rows() * m.cols()});
+  return m;
+}
+
+struct Stage {
+  std::vector<Matrix> readers;
+  std::vector<float> mean_abs;
+  Buffer<double> gram;
+  uint64_t tokens = 0;
+
+  explicit Stage(const std::string& path) {
+    const SafetensorsFile file(path);
+    while (file.Find(fmt::format("weight.{}", readers.size())) != nullptr) {
+      readers.push_back(LoadMatrix(file.Get(fmt::format("weight.{}", readers.size()))));
+    }
+    mean_abs = ToFloatVector(file.Get("mean_abs"));
+    const TensorView bytes = file.Get("gram");
+    gram = Buffer<double>(mean_abs.size() * mean_abs.size());
+    std::memcpy(gram.data(), bytes.bytes.data(), gram.size() * sizeof(double));
+    tokens = std::stoull(file.header().metadata.at("tokens"));
+  }
+  MatView<const double> Gram() const { return {gram.data(), mean_abs.size(), mean_abs.size()}; }
+};
+
+std::vector<int> Steps(const Matrix& weights, const Matrix& bounds, size_t group) {
+  std::vector<int> steps;
+  for (size_t r = 0; r < bounds.rows(); ++r) {
+    for (size_t k = 0; k < bounds.cols(); ++k) {
+      float absmax = 0;
+      for (size_t j = k * group; j < std::min(weights.cols(), (k + 1) * group); ++j) {
+        absmax = std::max(absmax, std::abs(weights.view().Row(r)[j]));
+      }
+      const float bound = bounds.view().Row(r)[k];
+      steps.push_back(absmax == 0 ? 0 : static_cast<int>(std::lround((1 - bound / absmax) * 20)));
+    }
+  }
+  return steps;
+}
+
+void RunStage(const std::string& path, int bits, size_t group, int thread_count) {
+  Stage stage(path);
+  const Threads threads(thread_count);
+  const std::unique_ptr<Backend> backend = MakeBackend("cpu", "f32", threads);
+  const WeightSpec spec{.bits = bits, .group_size = group, .scale_type = DType::kF32, .grid = Grid::kAwq};
+  std::vector<MatView<const float>> views;
+  for (const Matrix& m : stage.readers) views.push_back(m.view());
+
+  Stopwatch watch;
+  const GramLoss loss(*backend, stage.Gram(), stage.tokens, views);
+  const AwqChoice choice = SearchScales({views, stage.mean_abs}, spec, loss, Place(path), threads);
+  const double search_seconds = watch.Seconds();
+
+  Json clips = Json::array();
+  double clip_seconds = 0;
+  for (Matrix& reader : stage.readers) {
+    ScaleColumns(reader.view(), choice.scales);
+    watch = Stopwatch();
+    const Matrix bounds =
+        SearchClip(reader.view(), {stage.Gram(), stage.tokens, choice.scales}, spec, *backend, Place(path));
+    clip_seconds += watch.Seconds();
+    clips.push_back(Steps(reader, bounds, spec.GroupSizeFor(reader.cols())));
+  }
+  const Json result = {{"ratio_step", choice.step},        {"losses", choice.losses},
+                       {"scales", choice.scales},          {"clip_steps", clips},
+                       {"search_seconds", search_seconds}, {"clip_seconds", clip_seconds}};
+  fmt::print("{}\n", result.dump());
+}
+
+void RunRanges(int thread_count) {
+  constexpr size_t kRows = 1024, kCols = 1024;
+  const Threads threads(thread_count);
+  const Matrix weights = RandomMatrix(kRows, kCols), inputs = RandomMatrix(1, kCols, 2);
+  std::vector<float> importance(inputs.data(), inputs.data() + kCols);
+  for (float& h : importance) h *= h;
+  for (const int bits : {2, 3, 4, 8}) {
+    for (const bool symmetric : {false, true}) {
+      for (const RangeSearch range : {RangeSearch::kMinMax, RangeSearch::kMse, RangeSearch::kHdiag}) {
+        const WeightSpec spec{.bits = bits, .group_size = 128, .symmetric = symmetric, .range = range};
+        PackedTensor packed = MakePacked(kRows, kCols, spec);
+        double best = 1e9;
+        for (int i = 0; i < 3; ++i) {
+          const Stopwatch watch;
+          RoundRows(weights.view(), spec, 0, Place("bench"), threads, packed, importance);
+          best = std::min(best, watch.Seconds());
+        }
+        fmt::print("{} range={}: {:.4f} s per million weights\n", spec.Text(), Name(range),
+                   best * 1e6 / (kRows * kCols));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lowbit
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> args(argv + 1, argv + argc);
+  try {
+    if (args.size() == 5 && args[0] == "stage") {
+      lowbit::RunStage(args[1], std::stoi(args[2]), std::stoul(args[3]), std::stoi(args[4]));
+    } else if (args.size() == 2 && args[0] == "ranges") {
+      lowbit::RunRanges(std::stoi(args[1]));
+    } else {
+      fmt::print(stderr, "awq_bench stage STAGE.safetensors BITS GROUP THREADS | awq_bench ranges THREADS\n");
+      return 2;
+    }
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "{}\n", e.what());
+    return 1;
+  }
+}
