@@ -12,6 +12,8 @@ find_package(SQLite3 REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(ZLIB REQUIRED)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
 
@@ -23,6 +25,9 @@ endif()
 
 add_library(lowbit_utf8proc INTERFACE)
 target_link_libraries(lowbit_utf8proc INTERFACE PkgConfig::UTF8PROC)
+
+add_library(lowbit_zstd INTERFACE)  # the names of its CMake package differ between Debian's releases
+target_link_libraries(lowbit_zstd INTERFACE PkgConfig::ZSTD)
 
 add_library(lowbit_yaml INTERFACE)  # the target's name changed between yaml-cpp 0.7 and 0.8
 if(TARGET yaml-cpp::yaml-cpp)

@@ -8,6 +8,7 @@ packages=(
   libdnnl-dev libhwy-dev libtbb-dev                   # kernels, threads
   liblapacke-dev libopenblas-serial-dev               # GPTQ's Cholesky factor
   nlohmann-json3-dev libsimdjson-dev libyaml-cpp-dev  # formats
+  zlib1g-dev libzstd-dev                              # texts kept compressed
   libcli11-dev libfmt-dev libspdlog-dev               # command line, text, log
   libutf8proc-dev libssl-dev libsqlite3-dev           # Unicode, SHA-256, results.db
   libjs-chart.js                                      # the report's charts, embedded at build time
