@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/calib/calibration_set.h"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+
+#include "lowbit/base/hash.h"
+#include "lowbit/base/random.h"
+#include "lowbit/base/stop.h"
+#include "lowbit/text/text_file.h"
+
+namespace lowbit {
+namespace {
+
+constexpr uint64_t kMostTokens = uint64_t{1} << 31;
+
+// Calls `document` for each, until it returns false.
+void ForDocuments(const std::string& path, const std::function<bool(const std::string& text)>& document) {
+  if (!IsJsonLinesName(path)) {
+    document(ReadTextFile(path));
+    return;
+  }
+  ForEachJsonLineWhile(path, [&](size_t line, const Json& object) {
+    ThrowIfStopped();
+    return document(RequireString(object, "text", Place(path).Line(line)));
+  });
+}
+
+[[noreturn]] void RefuseTooFew(const CalibrationSpec& spec, const std::string& holds) {
+  throw Error(ErrorKind::kContent, Place(spec.file),
+              fmt::format("{}, expected at least {} for policy {}", holds, spec.samples, Name(spec.policy)))
+      .Hint(spec.policy == CalibrationPolicy::kWindow
+                ? "ask for fewer or shorter samples, or join documents with policy concat"
+                : "ask for fewer or shorter samples");
+}
+
+void Concatenate(const Tokenizer& tokenizer, CalibrationSet& set) {
+  const CalibrationSpec& spec = set.spec;
+  TokenIds tokens;  // of the sequence under way
+  ForDocuments(spec.file, [&](const std::string& text) {
+    ++set.documents, ++set.tokenized;
+    std::vector<int32_t> ids = tokenizer.Encode(text, false);
+    for (auto next = ids.cbegin(); next != ids.cend() && set.sequences.size() < spec.samples;) {
+      const auto count = std::min<std::ptrdiff_t>(ids.cend() - next,
+                                                  static_cast<std::ptrdiff_t>(spec.length - tokens.size()));
+      tokens.insert(tokens.end(), next, next + count);
+      next += count;
+      if (tokens.size() == spec.length) set.sequences.push_back(std::exchange(tokens, {}));
+    }
+    return set.sequences.size() < spec.samples;
+  });
+  if (set.sequences.size() < spec.samples) {
+    RefuseTooFew(spec, fmt::format("holds {} tokens in {} documents: {} samples of {}",
+                                   set.sequences.size() * spec.length + tokens.size(), set.documents,
+                                   set.sequences.size(), spec.length));
+  }
+}
+
+// Random order, one document at a time and without holding them: each has a random number of its own, and the
+// set is the n long ones with the smallest, in their order. Which are long enough only tokenizing says; it can
+// be left out for one whose number is too large already.
+void TakeWindows(const Tokenizer& tokenizer, CalibrationSet& set) {
+  const CalibrationSpec& spec = set.spec;
+  std::map<std::pair<uint64_t, size_t>, TokenIds> chosen;  // by random number and place in the file
+  ForDocuments(spec.file, [&](const std::string& text) {
+    const size_t index = set.documents++;
+    SplitMix64 random = SplitMix64::ForItem(spec.seed, index);
+    const std::pair<uint64_t, size_t> rank = {random.Next(), index};
+    if (chosen.size() == spec.samples && chosen.rbegin()->first < rank) return true;
+    ++set.tokenized;
+    const std::vector<int32_t> ids = tokenizer.Encode(text, false);
+    if (ids.size() <= spec.length) return true;
+    const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(random.Below(ids.size() - spec.length));
+    chosen.emplace(rank, TokenIds(begin, begin + static_cast<std::ptrdiff_t>(spec.length)));
+    if (chosen.size() > spec.samples) chosen.erase(std::prev(chosen.end()));
+    return true;
+  });
+  if (chosen.size() < spec.samples) {
+    RefuseTooFew(spec, fmt::format("{} of its {} documents have more than {} tokens", chosen.size(),
+                                   set.documents, spec.length));
+  }
+  for (auto& [rank, tokens] : chosen) set.sequences.push_back(std::move(tokens));
+}
+
+std::string HashOf(const CalibrationSet& set) {
+  Sha256 hash;
+  hash.Update(set.spec.Text() + "\n");
+  for (const TokenIds& tokens : set.sequences) hash.Update(std::as_bytes(std::span(tokens)));
+  return hash.Hex();
+}
+
+}  // namespace
+
+std::string_view Name(CalibrationPolicy policy) {
+  return policy == CalibrationPolicy::kConcat ? "concat" : "window";
+}
+
+CalibrationPolicy ParseCalibrationPolicy(std::string_view name) {
+  for (const CalibrationPolicy policy : {CalibrationPolicy::kConcat, CalibrationPolicy::kWindow}) {
+    if (name == Name(policy)) return policy;
+  }
+  throw Error(
+      ErrorKind::kUsage,
+      fmt::format("calibration policy '{}' is not known, expected concat or window", Printable(name)));
+}
+
+std::string CalibrationSpec::Text() const {
+  std::string text = fmt::format("{} samples={} length={}", Name(policy), samples, length);
+  if (policy == CalibrationPolicy::kWindow) text += fmt::format(" seed={}", seed);
+  return text;
+}
+
+void RequireSound(const CalibrationSpec& spec) {
+  const auto refuse = [](const std::string& what) { throw Error(ErrorKind::kUsage, what); };
+  if (spec.file.empty()) refuse("no calibration text is named, expected a file");
+  if (spec.samples < 1) refuse("0 calibration samples, expected at least 1");
+  if (spec.length < 2) {
+    refuse(fmt::format("calibration samples of {} tokens, expected at least 2", spec.length));
+  }
+  uint64_t tokens = 0;
+  if (__builtin_mul_overflow(uint64_t{spec.samples}, uint64_t{spec.length}, &tokens) ||
+      tokens > kMostTokens) {
+    refuse(fmt::format("{} calibration samples of {} tokens, expected at most {} tokens in all", spec.samples,
+                       spec.length, kMostTokens));
+  }
+}
+
+CalibrationSet LoadCalibrationSet(const CalibrationSpec& spec, const Tokenizer& tokenizer) {
+  RequireSound(spec);
+  CalibrationSet set;
+  set.spec = spec;
+  if (spec.policy == CalibrationPolicy::kConcat) {
+    Concatenate(tokenizer, set);
+  } else {
+    TakeWindows(tokenizer, set);
+  }
+  set.hash = HashOf(set);
+  return set;
+}
+
+}  // namespace lowbit
