@@ -5,16 +5,32 @@
 #include <cmath>
 
 namespace lowbit {
+namespace {
 
-InputStatistics::InputStatistics(size_t columns, bool with_gram)
-    : width(columns), gram(with_gram ? columns * columns : 0), sum_abs(columns), max_abs(columns) {
+constexpr size_t kColumns = 64;  // of one task
+
+[[noreturn]] void RefuseMerge(const std::string& what) {
+  throw Error(ErrorKind::kConflict, "statistics cannot be merged: " + what);
+}
+
+void RequireEqual(std::string_view what, uint64_t mine, uint64_t its) {
+  if (mine != its) RefuseMerge(fmt::format("{} {}, expected {}", what, its, mine));
+}
+
+}  // namespace
+
+InputStatistics::InputStatistics(size_t columns, bool with_gram, size_t sample_rows, uint64_t first_token)
+    : width(columns),
+      gram(with_gram ? columns * columns : 0),
+      sum_abs(columns),
+      max_abs(columns),
+      samples(columns, sample_rows, first_token) {
   std::fill_n(gram.data(), gram.size(), 0.0);
 }
 
 void InputStatistics::Add(const Backend& backend, MatView<const float> rows) {
   LOWBIT_ASSERT(rows.cols == width);
   if (gram.size() > 0) backend.AddGram(rows, Gram());
-  constexpr size_t kColumns = 64;
   backend.threads().For((width + kColumns - 1) / kColumns, [&](size_t task) {
     const size_t end = std::min(width, (task + 1) * kColumns);
     for (size_t t = 0; t < rows.rows; ++t) {
@@ -26,7 +42,75 @@ void InputStatistics::Add(const Backend& backend, MatView<const float> rows) {
       }
     }
   });
+  samples.Add(rows);
   tokens += rows.rows;
+}
+
+void InputStatistics::Merge(const InputStatistics& part) {
+  RequireEqual("a width of", width, part.width);
+  RequireEqual("a Gram matrix of", gram.size(), part.gram.size());
+  RequireEqual("sample rows up to", samples.most(), part.samples.most());
+  if (samples.most() > 0) {
+    RequireEqual("a part that begins at token", samples.first() + tokens, part.samples.first());
+  }
+  for (size_t i = 0; i < width && gram.size() > 0; ++i) {
+    for (size_t j = i; j < width; ++j) gram[i * width + j] += part.gram[i * width + j];
+  }
+  for (size_t j = 0; j < width; ++j) {
+    sum_abs[j] += part.sum_abs[j];
+    max_abs[j] = std::max(max_abs[j], part.max_abs[j]);
+  }
+  if (samples.most() > 0) samples.Merge(part.samples);
+  tokens += part.tokens;
+}
+
+std::vector<double> InputStatistics::mean_abs() const {
+  std::vector<double> mean = sum_abs;
+  for (double& value : mean) value = tokens == 0 ? 0.0 : value / static_cast<double>(tokens);
+  return mean;
+}
+
+void InputStatistics::RequireFinite(std::string_view tap) const {
+  const auto require = [&](double value, std::string_view what, size_t channel) {
+    if (std::isfinite(value)) return;
+    throw Error(ErrorKind::kNumeric, Place(std::string(tap)).Item(fmt::format("channel {}", channel)),
+                fmt::format("{} is {}, expected a finite number", what, value));
+  };
+  for (size_t j = 0; j < width; ++j) {
+    require(sum_abs[j], "the sum of |x|", j);
+    require(static_cast<double>(max_abs[j]), "the largest |x|", j);
+  }
+  for (size_t i = 0; i < width && gram.size() > 0; ++i) {
+    for (size_t j = i; j < width; ++j) require(gram[i * width + j], "the sum of x xᵀ", i);
+  }
+}
+
+void ModelStatistics::Merge(ModelStatistics part) {
+  const auto require = [](std::string_view what, const std::string& mine, const std::string& its) {
+    if (mine != its) RefuseMerge(fmt::format("made with {} {}, expected {}", what, its, mine));
+  };
+  require("calibration set", origin.calibration, part.origin.calibration);
+  require("weights", origin.weights, part.origin.weights);
+  require("version", origin.code_version, part.origin.code_version);
+  RequireEqual("a calibration set of tokens", origin.tokens, part.origin.tokens);
+  for (auto& [name, statistics] : part.taps) {
+    const auto mine = taps.find(name);
+    if (mine == taps.end()) {
+      taps.emplace(name, std::move(statistics));
+      continue;
+    }
+    try {
+      mine->second.Merge(statistics);
+    } catch (const Error& error) {
+      throw Error(error.kind(), Place(name), error.message());
+    }
+  }
+  for (const auto& [layer, counts] : part.expert_tokens) {
+    std::vector<uint64_t>& mine = expert_tokens[layer];
+    if (mine.empty()) mine.resize(counts.size());
+    RequireEqual("experts in " + layer, mine.size(), counts.size());
+    for (size_t e = 0; e < counts.size(); ++e) mine[e] += counts[e];
+  }
 }
 
 }  // namespace lowbit
