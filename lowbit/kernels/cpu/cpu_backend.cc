@@ -7,10 +7,10 @@
 
 #include "lowbit/kernels/cpu/attention.h"
 #include "lowbit/kernels/cpu/gram.h"
+#include "lowbit/kernels/cpu/heads.h"
 #include "lowbit/kernels/cpu/onednn.h"
 #include "lowbit/kernels/cpu/panels.h"
 #include "lowbit/kernels/cpu/vector_ops.h"
-#include "lowbit/kernels/ref/ref_backend.h"
 
 namespace lowbit {
 namespace {
@@ -118,7 +118,7 @@ class CpuBackend : public Backend {
   std::vector<RowDivergence> CompareHeads(MatView<const float> x, const Weight& head,
                                           MatView<const float> other,
                                           const Weight& other_head) const override {
-    return MakeRefBackend(compute(), threads())->CompareHeads(x, head, other, other_head);
+    return ComparePanels(threads(), compute(), {x, head}, {other, other_head});
   }
 
  private:

@@ -135,6 +135,20 @@ void Scale(float* x, float factor, size_t n) {
       n, [&](size_t i, size_t count) HWY_ATTR { Store(d, hn::Mul(Load(d, x + i, count), f), x + i, count); });
 }
 
+// The lowest index at which x is `value`, 0 when none is.
+HWY_INLINE uint32_t FirstEqual(const float* x, size_t n, float value) {
+  const D d;
+  const V wanted = hn::Set(d, value);
+  const size_t lanes = hn::Lanes(d);
+  for (size_t i = 0; i < n; i += lanes) {
+    const size_t count = n - i < lanes ? n - i : lanes;
+    const intptr_t at =
+        hn::FindFirstTrue(d, hn::And(hn::FirstN(d, count), hn::Eq(Load(d, x + i, count), wanted)));
+    if (at >= 0) return static_cast<uint32_t>(i + static_cast<size_t>(at));
+  }
+  return 0;
+}
+
 RowSummary Summarize(const float* x, size_t n) {
   const D d;
   const float largest = LargestOf(x, n);
@@ -144,18 +158,29 @@ RowSummary Summarize(const float* x, size_t n) {
     const V e = hn::Exp(d, hn::Sub(Load(d, x + i, count), max));
     sum = hn::Add(sum, hn::IfThenElseZero(hn::FirstN(d, count), e));
   });
-  size_t argmax = 0;
-  const size_t lanes = hn::Lanes(d);
-  for (size_t i = 0; i < n; i += lanes) {
-    const size_t count = n - i < lanes ? n - i : lanes;
-    const intptr_t at =
-        hn::FindFirstTrue(d, hn::And(hn::FirstN(d, count), hn::Eq(Load(d, x + i, count), max)));
-    if (at >= 0) {
-      argmax = i + static_cast<size_t>(at);
-      break;
-    }
-  }
-  return {largest, static_cast<uint32_t>(argmax), hn::GetLane(hn::SumOfLanes(d, sum))};
+  return {largest, FirstEqual(x, n, largest), hn::GetLane(hn::SumOfLanes(d, sum))};
+}
+
+PairSummary SummarizePair(const float* p, const float* q, size_t n) {
+  const D d;
+  const float largest_p = LargestOf(p, n), largest_q = LargestOf(q, n);
+  const V max_p = hn::Set(d, largest_p), max_q = hn::Set(d, largest_q);
+  V sum_p = hn::Zero(d), sum_q = hn::Zero(d), growth = hn::Zero(d), cross = hn::Zero(d);
+  ForEachVector(n, [&](size_t i, size_t count) HWY_ATTR {
+    const V a = hn::Sub(Load(d, p + i, count), max_p), b = hn::Sub(Load(d, q + i, count), max_q);
+    const auto inside = hn::FirstN(d, count);
+    const V exp_a = hn::IfThenElseZero(inside, hn::Exp(d, a));
+    const V exp_b = hn::IfThenElseZero(inside, hn::Exp(d, b));
+    sum_p = hn::Add(sum_p, exp_a);
+    sum_q = hn::Add(sum_q, exp_b);
+    growth = hn::Add(growth, hn::Sub(exp_b, exp_a));
+    cross = hn::Add(cross, hn::IfThenElseZero(inside, hn::Mul(exp_a, hn::Sub(a, b))));
+  });
+  const auto total = [&](V v) HWY_ATTR { return hn::GetLane(hn::SumOfLanes(d, v)); };
+  return {{largest_p, FirstEqual(p, n, largest_p), total(sum_p)},
+          {largest_q, FirstEqual(q, n, largest_q), total(sum_q)},
+          total(growth),
+          total(cross)};
 }
 
 void ToBF16Row(const float* x, uint16_t* y, size_t n) {
@@ -180,6 +205,7 @@ HWY_EXPORT(AddWeightedRow);
 HWY_EXPORT(SoftmaxNumerators);
 HWY_EXPORT(Scale);
 HWY_EXPORT(Summarize);
+HWY_EXPORT(SummarizePair);
 HWY_EXPORT(ToBF16Row);
 HWY_EXPORT(TargetName);
 
@@ -225,6 +251,9 @@ void Scale(float* x, float factor, size_t n) {
 }
 RowSummary Summarize(const float* x, size_t n) {
   return HWY_DYNAMIC_DISPATCH(Summarize)(x, n);
+}
+PairSummary SummarizePair(const float* p, const float* q, size_t n) {
+  return HWY_DYNAMIC_DISPATCH(SummarizePair)(p, q, n);
 }
 void ToBF16Row(const float* x, uint16_t* y, size_t n) {
   HWY_DYNAMIC_DISPATCH(ToBF16Row)(x, y, n);

@@ -42,6 +42,15 @@ struct RowSummary {
 };
 RowSummary Summarize(const float* x, size_t n);
 
+// Of two rows of logits, with a = p - max p and b = q - max q: what Summarize says of each, and what makes the
+// difference between them, so that it is exact where it is small.
+struct PairSummary {
+  RowSummary p, q;
+  float growth;  // Σ (exp b - exp a)
+  float cross;   // Σ exp a (a - b); not finite when a logit is NaN or infinite
+};
+PairSummary SummarizePair(const float* p, const float* q, size_t n);
+
 void ToBF16Row(const float* x, uint16_t* y, size_t n);  // rounds to nearest even, keeps NaN
 
 }  // namespace lowbit::vector
