@@ -56,7 +56,7 @@ std::string RowText(const CellRow& row) {
   std::string text = fmt::format("{} {} {}: ", row.model, row.recipe, row.task);
   if (row.status == CellStatus::kFailed) return text + "FAILED, " + row.error;
   for (const Metric& m : row.metrics) {
-    text += fmt::format("{} {:.5g}{}", m.name, m.value,
+    text += fmt::format("{}{} {:.5g}{}", &m == row.metrics.data() ? "" : ", ", m.name, m.value,
                         m.standard_error ? fmt::format(" ± {:.2g}", *m.standard_error) : "");
   }
   if (row.storage)

@@ -112,7 +112,8 @@ TEST(DemoModel, PerplexityEqualsTransformers) {
   options.window = 512;
   options.windows = 40;
   const TinyScorer demo(kDemo);
-  const TaskResult result = MakeTask("text:" + file, options)->Run(demo.scorer, Tokenizer::Load(kDemo));
+  const TaskResult result =
+      MakeTask("text:" + file, options)->Run(demo.scorer, Tokenizer::Load(kDemo), nullptr);
   EXPECT_EQ(result.data_hash,
             "173c87a53759e0201f33e0ccf978e510c2042d7f2cb78229d9a50d79b9e7dd08");  // the official file
   EXPECT_THAT(result.protocol, HasSubstr("419333 tokens, no BOS"));

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "lowbit/eval/divergence.h"
 #include "lowbit/eval/scorer.h"
 
 namespace lowbit {
@@ -17,6 +18,7 @@ struct PerplexityResult {
   double mean_nll = 0;              // nats per token
   std::vector<double> window_nll;   // mean over the window - 1 predicted tokens of each window
   size_t predicted_tokens = 0;
+  std::vector<std::vector<RowDivergence>> divergence;  // of each window's tokens, where compared
 };
 
 // How many windows of `window` tokens that is: floor(ids / window), at most `max_windows` unless that is 0.
@@ -24,8 +26,8 @@ struct PerplexityResult {
 size_t WindowCount(size_t ids, size_t window, size_t max_windows);
 
 // Cuts `ids` into floor(n / window) windows, takes the first `max_windows` of them (0 = all).
-// Throws what WindowCount throws.
+// With a `reference` also compares, as Reference::ScoreTokens. Throws what WindowCount throws.
 PerplexityResult PerplexityOf(const Scorer& scorer, std::span<const int32_t> ids, size_t window,
-                              size_t max_windows);
+                              size_t max_windows, Reference* reference = nullptr);
 
 }  // namespace lowbit

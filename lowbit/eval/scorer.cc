@@ -32,16 +32,28 @@ TokenIds JoinAndCut(const ContinuationRequest& request, const TokenIds& continua
 
 }  // namespace
 
-std::vector<std::vector<TokenScore>> Scorer::ScoreTokens(std::span<const ScoreRequest> requests) const {
+std::vector<std::vector<TokenScore>> Scorer::ScoreTokens(std::span<const ScoreRequest> requests,
+                                                         const RowObserver& observer) const {
   const size_t step = requests_per_batch_ > 0 ? requests_per_batch_ : std::max<size_t>(1, requests.size());
   const size_t batches = (requests.size() + step - 1) / step;
   Progress progress("scoring", batches * decoder_.source().config().num_hidden_layers);
 
   std::vector<std::vector<TokenScore>> scores;
+  size_t seen = 0, seen_before = 0;
+  RowObserver of_batch = observer;
+  if (observer.see) {
+    of_batch.see = [&](size_t first, MatView<const float> rows) {
+      observer.see(seen_before + first, rows);
+      seen = seen_before + first + rows.rows;
+      const uint64_t held = rows.rows * rows.cols * sizeof(float);  // the next batch meets them in memory
+      of_batch.kept_bytes -= std::min(of_batch.kept_bytes, held);
+    };
+  }
   for (size_t begin = 0; begin < requests.size(); begin += step) {
+    seen_before = seen;
     const auto on_layer = [&](size_t layer) { progress.Step(fmt::format("layer {}", layer)); };
     for (auto& request : decoder_.Score(requests.subspan(begin, std::min(step, requests.size() - begin)),
-                                        on_layer, repeats_ || batches > 1)) {
+                                        on_layer, repeats_ || batches > 1, of_batch)) {
       scores.push_back(std::move(request));
     }
   }

@@ -31,7 +31,9 @@ class Scorer {
 
   // Log-probability of every scored token of every request, in order. Throws Error{kNumeric} when one is
   // not finite: never a mean over the rest.
-  std::vector<std::vector<TokenScore>> ScoreTokens(std::span<const ScoreRequest> requests) const;
+  // `observer` sees the rows of all requests, whatever the batches.
+  std::vector<std::vector<TokenScore>> ScoreTokens(std::span<const ScoreRequest> requests,
+                                                   const RowObserver& observer = {}) const;
 
   // [request][continuation]. Throws Error{kContent} for an empty context or continuation, or one longer
   // than max_length.
@@ -39,6 +41,7 @@ class Scorer {
       std::span<const ContinuationRequest> requests) const;
 
   const Decoder& decoder() const { return decoder_; }
+  size_t requests_per_batch() const { return requests_per_batch_; }
 
  private:
   const Decoder& decoder_;

@@ -42,6 +42,8 @@ struct TaskOptions {
 };
 
 // A task bound to its data and options: read, checked and hashed, not yet tokenized or scored.
+class Reference;  // divergence.h
+
 class Task {
  public:
   virtual ~Task() = default;
@@ -51,8 +53,12 @@ class Task {
       const = 0;  // canonical text of what changes the result: part of a cell's key
   // What Run will ask of the model. Throws Error{kContent} when the text is too short.
   virtual ForwardJob Job(const Tokenizer& tokenizer) const = 0;
+  // Whether Run has use for a reference.
+  virtual bool ComparesModels() const { return false; }
+  // `reference`, where there is one and the task compares models, is this task's full-precision side: a run of
+  // that model fills it, and a run of another one also measures the divergence.
   // Throws Error{kContent} when the text is too short, Error{kNumeric} when a score is not finite.
-  virtual TaskResult Run(const Scorer& scorer, const Tokenizer& tokenizer) const = 0;
+  virtual TaskResult Run(const Scorer& scorer, const Tokenizer& tokenizer, Reference* reference) const = 0;
 };
 
 struct TaskInfo {

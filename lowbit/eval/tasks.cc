@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
 
 #include "lowbit/base/files.h"
 #include "lowbit/base/log.h"
@@ -38,14 +40,16 @@ class PerplexityTask : public Task {
     return {.sequences = sequences, .rows = sequences * rows, .longest = rows, .scored = sequences * rows};
   }
 
-  TaskResult Run(const Scorer& scorer, const Tokenizer& tokenizer) const override {
+  bool ComparesModels() const override { return true; }
+
+  TaskResult Run(const Scorer& scorer, const Tokenizer& tokenizer, Reference* reference) const override {
     const TokenIds& ids = Ids(tokenizer);
     const ModelConfig& config = scorer.decoder().source().config();
     if (window_ > config.max_position_embeddings) {
       LogWarning(fmt::format("windows of {} tokens are longer than the model's max_position_embeddings {}",
                              window_, config.max_position_embeddings));
     }
-    const PerplexityResult r = PerplexityOf(scorer, ids, window_, windows_);
+    const PerplexityResult r = PerplexityOf(scorer, ids, window_, windows_, reference);
     const size_t specials = tokenizer.Encode("").size();
     TaskResult result;
     result.task = name_;
@@ -57,6 +61,8 @@ class PerplexityTask : public Task {
         source_, ids.size(), specials == 0 ? "no BOS" : "BOS once", r.window_nll.size(), ids.size() / window_,
         window_);
     result.measurements.push_back({"perplexity", r.perplexity, r.std_error, r.predicted_tokens, false});
+    if (!r.divergence.empty())
+      std::ranges::move(DivergenceOf(r.divergence), std::back_inserter(result.measurements));
     return result;
   }
 

@@ -181,14 +181,18 @@ ForwardJob Decoder::JobOf(std::span<const ScoreRequest> requests, bool repeats) 
 }
 
 std::vector<std::vector<TokenScore>> Decoder::Score(std::span<const ScoreRequest> requests,
-                                                    const OnLayer& on_layer, bool repeats) const {
+                                                    const OnLayer& on_layer, bool repeats,
+                                                    const RowObserver& observer) const {
   std::vector<Ids> inputs;
   for (const ScoreRequest& r : requests) {
     LOWBIT_ASSERT(r.first_scored >= 1 && r.first_scored < r.ids.size());
     inputs.push_back(r.ids.first(r.ids.size() - 1));
     RequireInVocabulary(r.ids.last(1), config().vocab_size);
   }
-  const ForwardPlan plan = PlanForward(source_, backend_, JobOf(requests, repeats), budget_);
+  ForwardJob job = JobOf(requests, repeats);
+  job.kept_bytes = observer.kept_bytes;
+  job.compares = observer.compares;
+  const ForwardPlan plan = PlanForward(source_, backend_, job, budget_);
   Batch batch(std::move(inputs), config().hidden_size, plan, budget_.ScratchFolder());
   RunLayers(batch, plan, {}, on_layer);
 
@@ -199,10 +203,13 @@ std::vector<std::vector<TokenScore>> Decoder::Score(std::span<const ScoreRequest
   Matrix rows(std::min(kRowsPerGroup, batch.x->rows()), config().hidden_size);
   std::vector<int32_t> targets;
   std::vector<size_t> owners;
+  size_t seen = 0;
   const auto flush = [&] {
     const MatView<float> some = rows.view().Rows(0, targets.size());
     backend_.RmsNorm(some, norm, static_cast<float>(config().rms_norm_eps), some);
     const std::vector<TokenScore> scored = backend_.ScoreTargets(some, head, targets);
+    if (observer.see) observer.see(seen, some);
+    seen += some.rows;
     for (size_t i = 0; i < scored.size(); ++i) scores[owners[i]].push_back(scored[i]);
     targets.clear();
     owners.clear();

@@ -24,6 +24,15 @@ struct ScoreRequest {
   size_t first_scored = 1;
 };
 
+// Who else looks at the final hidden states that tokens are scored from.
+struct RowObserver {
+  // Rows [first, first + rows.rows) of the scored tokens of all requests, in order, after the norm. Valid
+  // during the call.
+  std::function<void(size_t first, MatView<const float> rows)> see;
+  uint64_t kept_bytes = 0;  // of them that it comes to hold in memory
+  bool compares = false;    // with other rows, by CompareHeads
+};
+
 class Decoder {
  public:
   // Both must outlive the decoder. Results do not depend on the budget. Not for several threads at once.
@@ -45,7 +54,8 @@ class Decoder {
   // Log-probabilities of the scored tokens of every request, in order. The result of a request does not
   // depend on the others. `repeats`: more calls follow, so that prepared layers are worth keeping.
   std::vector<std::vector<TokenScore>> Score(std::span<const ScoreRequest> requests,
-                                             const OnLayer& on_layer = {}, bool repeats = false) const;
+                                             const OnLayer& on_layer = {}, bool repeats = false,
+                                             const RowObserver& observer = {}) const;
 
   // What Score makes of requests: the rows that pass through the layers, and those through the head.
   static ForwardJob JobOf(std::span<const ScoreRequest> requests, bool repeats = false);

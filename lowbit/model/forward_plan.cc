@@ -26,6 +26,10 @@ double HeadFlop(const ModelConfig& config) {  // of one row
   return 2.0 * static_cast<double>(config.vocab_size) * static_cast<double>(config.hidden_size);
 }
 
+double HeadPasses(const ForwardJob& job) {  // over each scored row
+  return job.compares ? 3 : 1;
+}
+
 class Planner {
  public:
   Planner(const LayerSource& source, const Backend& backend, const ForwardJob& job)
@@ -39,7 +43,8 @@ class Planner {
     for (size_t l = 0; l < config_.num_hidden_layers; ++l) Measure(l);
     const double pairs = static_cast<double>(job_.rows) * static_cast<double>(job_.longest) / 2;
     flop_ = static_cast<double>(job_.rows) * (FlopPerToken(config_) - HeadFlop(config_)) +
-            static_cast<double>(job_.scored) * HeadFlop(config_) + pairs * AttentionFlopPerPosition(config_);
+            HeadPasses(job_) * static_cast<double>(job_.scored) * HeadFlop(config_) +
+            pairs * AttentionFlopPerPosition(config_);
   }
 
   // Cuts from the largest pieces to the smallest.
@@ -117,9 +122,9 @@ class Planner {
     plan.weights = keeps ? all_layers_ : one_layer_;
     plan.mapped =
         std::max(read_, running_) + threads_ * kPanel * widest_ * (sizeof(float) + sizeof(uint16_t));
-    plan.activations = Floats(plan.rows_in_memory * config_.hidden_size);
+    plan.activations = Floats(plan.rows_in_memory * config_.hidden_size) + job_.kept_bytes;
     plan.working = Working(group, plan.rows_in_memory);
-    plan.head = Head();
+    plan.head = Head() + (job_.compares ? Comparison() : 0);
     plan.bytes_read = stored_ + source_.config().vocab_size * config_.hidden_size * sizeof(uint16_t);
     plan.flop = flop_;
     return plan;
@@ -153,6 +158,17 @@ class Planner {
     return Floats(rows * h) + rounded + rows * panels * 12 + job_.scored * sizeof(TokenScore) +
            threads_ * (backend_.PreparedBytes(kPanel, h) + Floats(kPanel * h + kTile * kPanel) +
                        (rounded > 0 ? kPanel * h * sizeof(uint16_t) : 0));
+  }
+
+  // What CompareHeads takes beyond scoring: the other rows, longer summaries, a second panel for each thread.
+  uint64_t Comparison() const {
+    constexpr uint64_t kMoreOfSummary = 20;
+    const uint64_t h = config_.hidden_size, rows = std::min<uint64_t>(job_.scored, kScoredAtOnce);
+    const uint64_t panels = (config_.vocab_size + kPanel - 1) / kPanel;
+    const uint64_t rounded = backend_.compute() == Compute::kBF16 ? rows * h * sizeof(uint16_t) : 0;
+    return Floats(rows * h) + rounded + rows * panels * kMoreOfSummary +
+           2 * job_.scored * sizeof(RowDivergence) +
+           threads_ * (backend_.PreparedBytes(kPanel, h) + Floats(kTile * kPanel));
   }
 
   const LayerSource& source_;
@@ -231,7 +247,7 @@ double ProbeSeconds(const LayerSource& source, const Backend& backend, const For
 
   const double rows = static_cast<double>(job.rows), layers = static_cast<double>(c.num_hidden_layers);
   const double seconds_per_flop = per_row / ((FlopPerToken(c) - HeadFlop(c)) / layers);
-  const double head = static_cast<double>(job.scored) * HeadFlop(c) * seconds_per_flop;
+  const double head = HeadPasses(job) * static_cast<double>(job.scored) * HeadFlop(c) * seconds_per_flop;
   return layers * (prepare + fixed + rows * per_row + rows / static_cast<double>(job.longest) * attention) +
          head;
 }

@@ -14,10 +14,12 @@ namespace lowbit {
 // What is to be computed.
 struct ForwardJob {
   size_t sequences = 0;
-  size_t rows = 0;       // tokens of all sequences
-  size_t longest = 0;    // tokens of the longest one
-  size_t scored = 0;     // rows that go through the head
-  bool repeats = false;  // other jobs on the same model follow
+  size_t rows = 0;          // tokens of all sequences
+  size_t longest = 0;       // tokens of the longest one
+  size_t scored = 0;        // rows that go through the head
+  bool repeats = false;     // other jobs on the same model follow
+  uint64_t kept_bytes = 0;  // of final hidden states that stay in memory
+  bool compares = false;    // scored rows also go through CompareHeads, beside as many others
 };
 
 struct ForwardPlan {

@@ -118,6 +118,19 @@ TEST_F(ForwardPlanTest, WorkIsWhatTheSizesSay) {
   EXPECT_NEAR(Plan(job, uint64_t{1} << 40).flop / 2048e9, 63.97 + 2.15 - 2 * 151936 * 5120 / 1e9, 0.02);
 }
 
+TEST_F(ForwardPlanTest, ComparingHeadsCountsTheRowsAndTheProductsThatItTakes) {
+  ForwardJob job = WikiText();
+  const ForwardPlan alone = Plan(job, uint64_t{1} << 40);
+  job.kept_bytes = 6'000'000'000;
+  EXPECT_EQ(Plan(job, uint64_t{1} << 40).activations, alone.activations + job.kept_bytes);
+  EXPECT_TRUE(Plan(job, uint64_t{12} << 30).scratch_file);
+  job.kept_bytes = 0;
+  job.compares = true;
+  const ForwardPlan compared = Plan(job, uint64_t{1} << 40);
+  EXPECT_GT(compared.head, alone.head + 4096 * 5120 * sizeof(float));
+  EXPECT_NEAR(compared.flop - alone.flop, 2.0 * 2 * 151936 * 5120 * static_cast<double>(job.scored), 1e9);
+}
+
 TEST(Decoder, ABudgetThatIsTooSmallIsRefusedBeforeAnythingIsRead) {
   const CheckpointSource source(kModels + "tiny-qwen3");
   const Threads threads(1);

@@ -8,6 +8,7 @@
 #include "lowbit/base/build_info.h"
 #include "lowbit/base/hash.h"
 #include "lowbit/base/log.h"
+#include "lowbit/eval/divergence.h"
 #include "lowbit/quant/layer_stream.h"
 
 namespace lowbit {
@@ -15,6 +16,7 @@ namespace {
 
 // Raised when a method or a protocol changes what it computes, so that old rows do not count as done.
 constexpr int kResultsVersion = 1;
+constexpr int kDivergenceVersion = 1;  // of cells that are compared with full precision
 
 PlannedModel OpenPlannedModel(const StudyModel& model, const Threads& threads) {
   PlannedModel planned;
@@ -30,11 +32,13 @@ PlannedModel OpenPlannedModel(const StudyModel& model, const Threads& threads) {
 }
 
 std::string CellKey(const PlannedModel& model, const Recipe& recipe, const Task& task,
-                    const std::string& compute) {
-  return Sha256Hex(fmt::format(
+                    const std::string& compute, bool is_compared) {
+  std::string inputs = fmt::format(
       "results v{}\nweights {}\nconfig {}\ntokenizer {}\nrecipe {}\ntask {}\ntext {}\ncompute {}\n",
       kResultsVersion, model.weights_hash, model.config_hash, model.tokenizer_hash, recipe.Text(),
-      task.Settings(), task.DataHash(), compute));
+      task.Settings(), task.DataHash(), compute);
+  if (is_compared) inputs += fmt::format("divergence v{}\n", kDivergenceVersion);
+  return Sha256Hex(inputs);
 }
 
 // What makes `row` another measurement than the cell asked for.
@@ -52,7 +56,7 @@ std::string Difference(const CellRow& row, const PlannedModel& model, const Task
   if (was.text_hash != task.DataHash())
     return changed("the text", "text_hash", was.text_hash, task.DataHash());
   if (was.compute_type != compute) return changed("the compute type", "compute", was.compute_type, compute);
-  return "the model's config.json or the task's window or windows changed";
+  return "the model's config.json, the task's window or windows, or whether divergence is measured changed";
 }
 
 }  // namespace
@@ -60,6 +64,10 @@ std::string Difference(const CellRow& row, const PlannedModel& model, const Task
 size_t StudyPlan::CountOf(CellState state) const {
   return static_cast<size_t>(
       std::count_if(cells.begin(), cells.end(), [&](const PlannedCell& c) { return c.state == state; }));
+}
+
+bool StudyPlan::IsCompared(size_t recipe, size_t task) const {
+  return study.divergence && !study.recipes[recipe].IsFull() && tasks[task]->ComparesModels();
 }
 
 StudyPlan MakePlan(const StudyFile& study, const Threads& threads, const MemoryBudget& budget) {
@@ -71,9 +79,10 @@ StudyPlan MakePlan(const StudyFile& study, const Threads& threads, const MemoryB
   for (size_t m = 0; m < plan.models.size(); ++m) {
     for (size_t r = 0; r < study.recipes.size(); ++r) {
       for (size_t t = 0; t < plan.tasks.size(); ++t) {
-        plan.cells.push_back({m, r, t,
-                              CellKey(plan.models[m], study.recipes[r], *plan.tasks[t], study.compute),
-                              CellState::kMissing});
+        plan.cells.push_back(
+            {m, r, t,
+             CellKey(plan.models[m], study.recipes[r], *plan.tasks[t], study.compute, plan.IsCompared(r, t)),
+             CellState::kMissing});
       }
     }
   }
@@ -101,10 +110,12 @@ std::vector<CellCosts> EstimateCosts(const StudyPlan& plan, const Backend& backe
   for (size_t m = 0; m < plan.models.size(); ++m) {
     const CheckpointSource& source = *plan.models[m].source;
     std::vector<CellCosts> of_tasks(plan.tasks.size());
+    std::vector<size_t> compared(plan.tasks.size());  // of these cells
     std::set<size_t> recipes;
     for (const PlannedCell& cell : plan.cells) {
       if (cell.model != m || cell.state == CellState::kDone) continue;
       ++of_tasks[cell.task].cells;
+      compared[cell.task] += plan.IsCompared(cell.recipe, cell.task) ? 1 : 0;
       recipes.insert(cell.recipe);
     }
     double quantize_seconds = 0;
@@ -127,8 +138,15 @@ std::vector<CellCosts> EstimateCosts(const StudyPlan& plan, const Backend& backe
       cost.peak_bytes = quantize_bytes;
       OrLeaveToTheCells(plan.tasks[t]->Name(), [&] {
         const ForwardJob job = plan.tasks[t]->Job(*plan.models[m].tokenizer);
-        cost.peak_bytes = std::max(cost.peak_bytes, PlanForward(source, backend, job, plan.budget).Peak());
-        cost.seconds += static_cast<double>(cost.cells) * ProbeSeconds(source, backend, job);
+        const auto add = [&](size_t passes, const ForwardJob& one) {
+          if (passes == 0) return;
+          cost.peak_bytes = std::max(cost.peak_bytes, PlanForward(source, backend, one, plan.budget).Peak());
+          cost.seconds += static_cast<double>(passes) * ProbeSeconds(source, backend, one);
+        };
+        // Full precision passes once for all that are compared with it, its own cell included.
+        const size_t others = cost.cells - compared[t];
+        add(compared[t] > 0 ? std::max<size_t>(others, 1) : others, job);
+        if (compared[t] > 0) add(compared[t], ComparedJob(job, source, backend, plan.budget));
       });
       costs.push_back(cost);
     }

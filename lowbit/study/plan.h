@@ -39,6 +39,8 @@ struct StudyPlan {
   MemoryBudget budget;
 
   size_t CountOf(CellState state) const;
+  // Whether the cell's model is compared with full precision.
+  bool IsCompared(size_t recipe, size_t task) const;
 };
 
 // Opens and checks every model and every text and hashes them: whatever can be refused is refused here,

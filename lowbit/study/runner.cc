@@ -12,6 +12,7 @@
 #include "lowbit/base/memory.h"
 #include "lowbit/base/stop.h"
 #include "lowbit/base/stopwatch.h"
+#include "lowbit/eval/divergence.h"
 #include "lowbit/quant/layer_stream.h"
 
 namespace lowbit {
@@ -118,6 +119,44 @@ class QuantizedModel {
   std::unique_ptr<ArtefactSource> source_;
 };
 
+// The full-precision side of each task of one model: made when the first cell has use for it, by the cell of full
+// precision itself where that runs first, dropped after the last.
+class References {
+ public:
+  References(const StudyPlan& plan, size_t model, const Backend& backend)
+      : plan_(plan), source_(*plan.models[model].source), backend_(backend), sides_(plan.tasks.size()) {
+    for (const PlannedCell& cell : plan.cells) {
+      const bool runs = cell.model == model && cell.state != CellState::kDone;
+      if (runs && plan.IsCompared(cell.recipe, cell.task)) ++sides_[cell.task].cells;
+    }
+  }
+
+  // nullptr where the cell has nothing to compare or to keep.
+  Reference* Of(const PlannedCell& cell) {
+    Side& side = sides_[cell.task];
+    if (side.cells == 0) return nullptr;
+    const bool is_there = side.reference != nullptr;
+    if (!is_there) side.reference = std::make_unique<Reference>(source_, backend_, plan_.budget);
+    return is_there && !plan_.IsCompared(cell.recipe, cell.task) ? nullptr : side.reference.get();
+  }
+
+  void Finish(const PlannedCell& cell) {
+    if (!plan_.IsCompared(cell.recipe, cell.task)) return;
+    Side& side = sides_[cell.task];
+    if (--side.cells == 0) side.reference.reset();
+  }
+
+ private:
+  struct Side {
+    size_t cells = 0;  // to be compared yet
+    std::unique_ptr<Reference> reference;
+  };
+  const StudyPlan& plan_;
+  const LayerSource& source_;
+  const Backend& backend_;
+  std::vector<Side> sides_;  // of tasks
+};
+
 CellRow StartRow(const StudyPlan& plan, const PlannedCell& cell, const Backend& backend) {
   const PlannedModel& model = plan.models[cell.model];
   const Recipe& recipe = plan.study.recipes[cell.recipe];
@@ -148,10 +187,10 @@ CellRow StartRow(const StudyPlan& plan, const PlannedCell& cell, const Backend& 
 }
 
 void Measure(const Task& task, const LayerSource& source, const Tokenizer& tokenizer, const Backend& backend,
-             const MemoryBudget& budget, CellRow& row) {
+             const MemoryBudget& budget, Reference* reference, CellRow& row) {
   const Stopwatch watch;
   const Decoder decoder(source, backend, budget);
-  const TaskResult result = task.Run(Scorer(decoder), tokenizer);
+  const TaskResult result = task.Run(Scorer(decoder), tokenizer, reference);
   row.protocol = result.protocol;
   for (const Measurement& m : result.measurements) {
     row.metrics.push_back({m.name, m.value, m.std_error, m.n, m.higher_is_better});
@@ -172,12 +211,13 @@ void MarkFailed(CellRow& row, ErrorKind kind, const std::string& what) {
 
 // One cell, whatever happens: an exception becomes its row, unless it ends the study.
 CellRow RunCell(const StudyPlan& plan, const PlannedCell& cell, QuantizedModel& quantized,
-                const Backend& backend) {
+                References& references, const Backend& backend) {
   CellRow row = StartRow(plan, cell, backend);
   const bool peak_is_ours = ResetPeakMemory();
   try {
     const LayerSource& source = quantized.Source(row);
-    Measure(*plan.tasks[cell.task], source, *plan.models[cell.model].tokenizer, backend, plan.budget, row);
+    Measure(*plan.tasks[cell.task], source, *plan.models[cell.model].tokenizer, backend, plan.budget,
+            references.Of(cell), row);
     if (const std::string bad = BadNumberIn(row); !bad.empty()) throw Error(ErrorKind::kNumeric, bad);
   } catch (const WriteError&) {
     throw;  // the next cell would meet the same disk
@@ -208,10 +248,12 @@ StudySummary RunPlan(const StudyPlan& plan, const std::string& folder, ResultsDb
   const size_t total = plan.cells.size() - plan.CountOf(CellState::kDone);
   StudySummary summary;
   std::unique_ptr<QuantizedModel> quantized;
+  std::unique_ptr<References> references;
   size_t model = plan.models.size(), recipe = 0;
   for (const PlannedCell& cell : plan.cells) {
     if (cell.state == CellState::kDone) continue;
     ThrowIfStopped();
+    if (cell.model != model) references = std::make_unique<References>(plan, cell.model, backend);
     if (cell.model != model || cell.recipe != recipe) {
       model = cell.model;
       recipe = cell.recipe;
@@ -219,7 +261,8 @@ StudySummary RunPlan(const StudyPlan& plan, const std::string& folder, ResultsDb
       quantized = std::make_unique<QuantizedModel>(plan.models[model], plan.study.recipes[recipe], folder,
                                                    plan.study.keep_artefacts, backend.threads());
     }
-    const CellRow row = RunCell(plan, cell, *quantized, backend);
+    const CellRow row = RunCell(plan, cell, *quantized, *references, backend);
+    references->Finish(cell);
     results.Put(row);
     (row.status == CellStatus::kDone ? summary.done : summary.failed) += 1;
     on_cell(row, summary.done + summary.failed, total);

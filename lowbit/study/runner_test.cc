@@ -32,7 +32,7 @@ class ScriptedTask : public Task {
   std::string DataHash() const override { return std::string(64, '0'); }
   std::string Settings() const override { return name_; }
   ForwardJob Job(const Tokenizer&) const override { return {}; }
-  TaskResult Run(const Scorer&, const Tokenizer&) const override {
+  TaskResult Run(const Scorer&, const Tokenizer&, Reference*) const override {
     return {name_, "scripted", DataHash(), {behaviour_()}};
   }
 

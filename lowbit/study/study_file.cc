@@ -88,7 +88,7 @@ void RequireTask(const StudyTask& task) {
 
 StudyFile ParseStudyFile(const std::string& text, const std::string& path, const TaskCheck& check) {
   const YamlReader root = YamlReader::Parse(text, path);
-  root.Map({"study", "models", "recipes", "tasks", "compute", "keep_artefacts", "data"});
+  root.Map({"study", "models", "recipes", "tasks", "compute", "keep_artefacts", "divergence", "data"});
   StudyFile study;
   study.path = path;
   study.name = root.Get("study").String();
@@ -118,6 +118,7 @@ StudyFile ParseStudyFile(const std::string& text, const std::string& path, const
     }
   }
   if (root.Has("keep_artefacts")) study.keep_artefacts = root.Get("keep_artefacts").Bool();
+  if (root.Has("divergence")) study.divergence = root.Get("divergence").Bool();
   return study;
 }
 

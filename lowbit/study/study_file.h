@@ -31,6 +31,7 @@ struct StudyTask {
 //   tasks: [{task: wikitext2, window: 512, windows: 100}]
 //   compute: f32                             # optional: f32 (default) or bf16
 //   keep_artefacts: true                     # optional: keep the quantized models (default: drop after use)
+//   divergence: false                        # optional: do not compare with full precision (default: compare)
 //   data: ../data                            # optional: folder of data sets
 struct StudyFile {
   std::string path, name;
@@ -39,6 +40,7 @@ struct StudyFile {
   std::vector<StudyTask> tasks;
   std::string compute = "f32";
   bool keep_artefacts = false;
+  bool divergence = true;
 };
 
 // Throws Error{kMissing} or Error{kContent} naming file, line and key; a recipe or a task that does not
