@@ -77,7 +77,7 @@ TEST_F(StudyProgram, WritesOneRowPerCellWithItsProvenance) {
   EXPECT_LT(rows[2].storage->model_bpw, 6.5);  // head and embedding at 8 bits too
   for (const CellRow& row : rows) {
     EXPECT_EQ(row.status, CellStatus::kDone);
-    ASSERT_EQ(row.metrics.size(), 1u);
+    ASSERT_EQ(row.metrics.size(), row.recipe == "full" ? 1u : 5u);
     EXPECT_EQ(row.metrics[0].name, "perplexity");
     EXPECT_EQ(row.metrics[0].n, 4u * 63);
     for (const std::string* hash : {&row.provenance.weights_hash, &row.provenance.tokenizer_hash,
@@ -90,6 +90,15 @@ TEST_F(StudyProgram, WritesOneRowPerCellWithItsProvenance) {
   }
   EXPECT_NEAR(rows[1].metrics[0].value / rows[0].metrics[0].value, 1.0, 0.005);
   EXPECT_GT(rows[2].metrics[0].value, 1.2 * rows[0].metrics[0].value);
+  // Divergence is small where perplexity hardly moves, and never a failure of full precision.
+  EXPECT_EQ(rows[1].metrics[1].name, "kl_mean");
+  EXPECT_GT(rows[1].metrics[1].value, 0);
+  EXPECT_LT(rows[1].metrics[1].value, 0.01);
+  EXPECT_GT(rows[2].metrics[1].value, 20 * rows[1].metrics[1].value);
+  EXPECT_EQ(rows[1].metrics[4].name, "top1_agreement");
+  EXPECT_GT(rows[1].metrics[4].value, 0.9);
+  EXPECT_LT(rows[2].metrics[4].value, rows[1].metrics[4].value);
+  EXPECT_EQ(rows[2].metrics[4].n, 4u * 63);
   EXPECT_EQ(folder_.Files(),
             (std::vector<std::string>{"out", "out/.lock", "out/results.db", "study.yaml", "text.txt"}));
 }
@@ -104,6 +113,36 @@ TEST_F(StudyProgram, RunAgainDoesWhatIsMissingAndNothingElse) {
   ASSERT_EQ(Rows().size(), 2u);
   EXPECT_EQ(Rows().front(), first);
   EXPECT_THAT(Run().out, HasSubstr("0 cells done, 0 failed"));
+}
+
+// Full precision passes in its own cell, in an earlier run, or only to be compared with.
+TEST_F(StudyProgram, DivergenceDoesNotDependOnWhenFullPrecisionRan) {
+  Describe("[full, rtn-w3-g64]");
+  ASSERT_EQ(Run("together").exit_code, 0);
+  Describe("[full]");
+  ASSERT_EQ(Run("earlier").exit_code, 0);
+  Describe("[full, rtn-w3-g64]");
+  ASSERT_EQ(Run("earlier").exit_code, 0);
+  Describe("[rtn-w3-g64]");
+  ASSERT_EQ(Run("never", {"--ram", "min"}).exit_code, 0);
+  Describe("[rtn-w3-g64, full]");
+  ASSERT_EQ(Run("later", {"-t", "1"}).exit_code, 0);
+  const std::vector<Metric> want = Rows("together")[1].metrics;
+  ASSERT_EQ(want.size(), 5u);
+  EXPECT_EQ(Rows("earlier")[1].metrics, want);
+  EXPECT_EQ(Rows("never")[0].metrics, want);
+  EXPECT_EQ(Rows("later")[0].metrics, want);
+}
+
+TEST_F(StudyProgram, DivergenceCanBeTurnedOffAndIsNotMixed) {
+  Describe("[full, rtn-w4-g64]", "[" + kDemo + "]", "divergence: false\n");
+  ASSERT_EQ(Run().exit_code, 0);
+  for (const CellRow& row : Rows()) EXPECT_EQ(row.metrics.size(), 1u) << row.recipe;
+  Describe("[full, rtn-w4-g64]");
+  const Outcome outcome = Run();
+  EXPECT_EQ(outcome.exit_code, 6);
+  EXPECT_THAT(outcome.err, HasSubstr("rtn-w4-g64"));
+  EXPECT_THAT(outcome.err, HasSubstr("whether divergence is measured changed"));
 }
 
 TEST_F(StudyProgram, AFailedCellIsARowAndTheStudyGoesOn) {
@@ -163,10 +202,23 @@ TEST_F(StudyProgram, AnArtefactEvaluatesToTheNumberOfItsRow) {
   ASSERT_EQ(Run().exit_code, 0);
   const Outcome eval = RunLowbit({"eval", folder_ / "out/artefacts/demo-qwen3/rtn-w3-g64", "--tasks",
                                   "text:" + (folder_ / "text.txt"), "--window", "64", "--windows", "4",
-                                  "--compute", "f32", "--json"});
+                                  "--compute", "f32", "--divergence", "--json"});
   ASSERT_EQ(eval.exit_code, 0) << eval.err;
   const Json result = ParseJson(eval.out, Place("stdout"))["results"][0];
-  EXPECT_EQ(result["metrics"]["perplexity"]["value"].get<double>(), Rows().front().metrics[0].value);
+  const std::vector<Metric> metrics = Rows().front().metrics;
+  ASSERT_EQ(metrics.size(), 5u);
+  for (const Metric& m : metrics) {
+    EXPECT_EQ(result["metrics"][m.name]["value"].get<double>(), m.value) << m.name;
+    EXPECT_EQ(result["metrics"][m.name]["std_error"].is_null(), !m.standard_error.has_value()) << m.name;
+  }
+}
+
+TEST_F(StudyProgram, EvalComparesOnlyWhatIsQuantized) {
+  const Outcome outcome = RunLowbit(
+      {"eval", kDemo, "--tasks", "text:" + (folder_ / "text.txt"), "--window", "64", "--divergence"});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("demo-qwen3: is not quantized"));
+  EXPECT_TRUE(outcome.out.empty());
 }
 
 TEST_F(StudyProgram, TheReportIsOneFileThatNamesEveryRecipe) {

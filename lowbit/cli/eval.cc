@@ -10,6 +10,7 @@
 #include "lowbit/base/stopwatch.h"
 #include "lowbit/cli/commands.h"
 #include "lowbit/cli/compute_options.h"
+#include "lowbit/eval/divergence.h"
 #include "lowbit/eval/task.h"
 
 namespace lowbit {
@@ -19,22 +20,37 @@ struct Options {
   std::string model;
   std::vector<std::string> tasks;
   TaskOptions task;
-  bool json = false;
+  bool divergence = false, json = false;
   ComputeOptions compute;
   MemoryOptions memory;
 };
 
+// Full precision of what is measured, where it is to be compared with that. Throws Error{kUsage} for a model that
+// is not quantized, and for a task that compares nothing.
+std::unique_ptr<LayerSource> OpenBase(const Options& options,
+                                      const std::vector<std::unique_ptr<Task>>& tasks) {
+  if (!options.divergence) return nullptr;
+  if (!IsArtefact(options.model)) {
+    throw Error(ErrorKind::kUsage, Place(options.model),
+                "is not quantized: --divergence compares an artefact of lowbit quantize with its own base");
+  }
+  for (const std::unique_ptr<Task>& task : tasks) {
+    if (task->ComparesModels()) continue;
+    throw Error(ErrorKind::kUsage, fmt::format("task '{}' has no --divergence", task->Name()));
+  }
+  return OpenModel(BaseFolderOf(options.model));
+}
+
 // How the work is cut and how long it will take, before it begins. Throws Error{kResource} where memory is
 // too small.
-void PrintPlan(const Task& task, const ForwardJob& job, const LayerSource& source, const Backend& backend,
-               const MemoryBudget& budget) {
+void PrintPlan(const std::string& what, const ForwardJob& job, const LayerSource& source,
+               const Backend& backend, const MemoryBudget& budget) {
   PlanForward(source, backend, job, budget);  // refuses before anything is spent
   const double seconds = ProbeSeconds(source, backend, job);
   const ForwardPlan plan = PlanForward(source, backend, job, budget);  // with all libraries in memory
-  LogInfo(fmt::format("plan {}: {} tokens through {} layers{}, about {}, reads {}; memory {}", task.Name(),
-                      job.rows, source.config().num_hidden_layers,
-                      plan.keeps_layers ? " that stay in memory" : "", HumanSeconds(seconds),
-                      HumanBytes(plan.bytes_read), plan.Text()));
+  LogInfo(fmt::format("plan {}: {} tokens through {} layers{}, about {}, reads {}; memory {}", what, job.rows,
+                      source.config().num_hidden_layers, plan.keeps_layers ? " that stay in memory" : "",
+                      HumanSeconds(seconds), HumanBytes(plan.bytes_read), plan.Text()));
 }
 
 Json ToJson(const TaskResult& result, double seconds) {
@@ -67,7 +83,7 @@ Json ToJson(const std::vector<ProfileRow>& rows) {
 void PrintTable(const TaskResult& result, double seconds) {
   for (const Measurement& m : result.measurements) {
     const std::string error = m.std_error ? fmt::format(" ± {:.2g}", *m.std_error) : "";
-    fmt::print("{:<16} {:<12} {:.6g}{}   ({} tokens, {})\n", result.task, m.name, m.value, error, m.n,
+    fmt::print("{:<16} {:<15} {:.6g}{}   ({} tokens, {})\n", result.task, m.name, m.value, error, m.n,
                HumanSeconds(seconds));
   }
   fmt::print("  {}\n", result.protocol);
@@ -81,6 +97,7 @@ void RunEval(const Options& options) {
   tokenizer.RequireRows(source->config().vocab_size);
   std::vector<std::unique_ptr<Task>> tasks;
   for (const std::string& name : options.tasks) tasks.push_back(MakeTask(name, options.task));
+  const std::unique_ptr<LayerSource> base = OpenBase(options, tasks);
   const ComputeContext context(options.compute);
   const Decoder decoder(*source, *context.backend, budget);
   const bool repeats = tasks.size() > 1;
@@ -91,14 +108,20 @@ void RunEval(const Options& options) {
   for (const std::unique_ptr<Task>& task : tasks) {
     ForwardJob job = task->Job(tokenizer);
     job.repeats = repeats;
-    PrintPlan(*task, job, *source, *context.backend, budget);
+    if (base) {
+      PrintPlan(task->Name() + " in full precision", job, *base, *context.backend, budget);
+      job = ComparedJob(job, *base, *context.backend, budget);
+    }
+    PrintPlan(task->Name(), job, *source, *context.backend, budget);
   }
 
   Json results = Json::array();
   for (const std::unique_ptr<Task>& task : tasks) {
     if (context.profile != nullptr) context.profile->Reset();
     const Stopwatch watch;
-    const TaskResult result = task->Run(scorer, tokenizer);
+    std::unique_ptr<Reference> reference;
+    if (base) reference = std::make_unique<Reference>(*base, *context.backend, budget);
+    const TaskResult result = task->Run(scorer, tokenizer, reference.get());
     const double seconds = watch.Seconds();
     if (options.json) {
       results.push_back(ToJson(result, seconds));
@@ -148,6 +171,8 @@ void AddEvalCommand(CLI::App& app) {
       ->check(CLI::PositiveNumber);
   command->add_option("--data", options->task.data_folder,
                       "folder of data sets (default: $LOWBIT_DATA, then those that ship with lowbit)");
+  command->add_flag("--divergence", options->divergence,
+                    "also how far an artefact's predictions are from those of its own base, token by token");
   command->add_flag("--json", options->json, "machine-readable output on stdout");
   options->compute.AddTo(*command, "auto");
   options->memory.AddTo(*command);
@@ -159,6 +184,7 @@ void AddEvalCommand(CLI::App& app) {
                   "\nExamples:\n"
                   "  lowbit eval Qwen3-0.6B --tasks wikitext2\n"
                   "  lowbit eval q4 --tasks wikitext2,text:notes.txt --window 512 --windows 40 --json\n"
+                  "  lowbit eval q4 --tasks wikitext2 --divergence\n"
                   "  lowbit eval Qwen3-32B --tasks wikitext2 --ram 6GB");
   command->callback([options] { RunEval(*options); });
 }

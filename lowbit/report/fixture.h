@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -64,6 +65,15 @@ inline CellRow Perplexity(const Model& model, const std::string& method, uint32_
   return row;
 }
 
+// `row` compared with full precision.
+inline CellRow WithDivergence(CellRow row, double kl) {
+  row.metrics.push_back({"kl_mean", kl, kl * 0.02, 51100, false});
+  row.metrics.push_back({"kl_median", kl * 0.6, std::nullopt, 51100, false});
+  row.metrics.push_back({"kl_p99", kl * 7, std::nullopt, 51100, false});
+  row.metrics.push_back({"top1_agreement", 1 / (1 + kl), 0.004, 51100, true});
+  return row;
+}
+
 inline CellRow Accuracy(const Model& model, const std::string& method, uint32_t bits, uint64_t group,
                         double acc) {
   CellRow row = Row(model, method, bits, group, "piqa");
@@ -97,6 +107,15 @@ inline std::vector<CellRow> OneModel() {
     rows.push_back(Perplexity(kSmall, "rtn", grid.bits, 0, grid.channel));
     rows.push_back(Perplexity(kSmall, "rtn", grid.bits, 128, grid.g128));
     rows.push_back(Perplexity(kSmall, "rtn", grid.bits, 64, grid.g64));
+  }
+  return rows;
+}
+
+// As a study writes them: quantized models are compared with full precision, which is not compared with itself.
+inline std::vector<CellRow> Compared() {
+  std::vector<CellRow> rows = OneModel();
+  for (CellRow& row : rows) {
+    if (row.method != "full") row = WithDivergence(row, std::log(row.metrics[0].value / 83.72) + 2e-4);
   }
   return rows;
 }

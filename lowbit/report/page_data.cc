@@ -47,6 +47,9 @@ Json ModelData(const Report& report, const ReportModel& model) {
     data["columns"].push_back({{"label", c.label},
                                {"task", c.task},
                                {"metric", c.metric},
+                               {"name", c.name},
+                               {"unit", c.unit},
+                               {"comparesModels", c.compares_models},
                                {"protocol", c.protocol},
                                {"higherIsBetter", c.higher_is_better}});
   }

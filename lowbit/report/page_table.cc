@@ -11,7 +11,10 @@
 namespace lowbit {
 namespace {
 
-constexpr int kSubcolumns = 4;  // of a measure: value, standard error, change, change in percent
+// Of a measure: value, standard error, and where there is one, change and change in percent.
+int Subcolumns(const ReportColumn& column) {
+  return column.compares_models ? 2 : 4;
+}
 
 using Out = std::back_insert_iterator<std::string>;
 
@@ -31,13 +34,14 @@ void Head(Out out, const ReportModel& model) {
   for (const ReportColumn& c : model.columns) {
     fmt::format_to(
         out, R"(<th scope="colgroup" colspan="{}" class="measure" title="{}">{} <small>{}</small></th>)",
-        kSubcolumns, HtmlText(c.protocol), HtmlText(c.label), c.Direction());
+        Subcolumns(c), HtmlText(c.protocol), HtmlText(c.label), c.Direction());
   }
   fmt::format_to(out, "</tr><tr>");
   for (size_t i = 0; i < model.columns.size(); ++i) {
     SortHeading(out, fmt::format("value:{}", i), "Value", R"(class="edge")");
     SortHeading(out, fmt::format("stderr:{}", i), R"(±<span class="unseen"> one standard error</span>)",
                 R"(class="error")");
+    if (model.columns[i].compares_models) continue;
     SortHeading(out, fmt::format("delta:{}", i), "Change", "");
     SortHeading(out, fmt::format("relative:{}", i), "Change&nbsp;%", "");
   }
@@ -48,9 +52,9 @@ void NumberCell(Out out, std::string_view kind, std::string_view exact, std::str
   fmt::format_to(out, R"(<td class="{}" data-value="{}">{}</td>)", kind, exact, html);
 }
 
-void Missing(Out out, int columns) {
+void Missing(Out out, int columns, bool is_measure = false) {
   for (int i = 0; i < columns; ++i) {
-    fmt::format_to(out, R"(<td class="{}none">–</td>)", i == 0 && columns == kSubcolumns ? "edge " : "");
+    fmt::format_to(out, R"(<td class="{}none">–</td>)", i == 0 && is_measure ? "edge " : "");
   }
 }
 
@@ -61,11 +65,11 @@ std::string_view Severity(const ReportColumn& column, double relative) {
 }
 
 void Cell(Out out, const Report& report, const ReportColumn& column, const ReportCell& cell) {
-  if (!cell.source) return Missing(out, kSubcolumns);
+  if (!cell.source) return Missing(out, Subcolumns(column), true);
   if (!cell.value) {
     const CellRow& row = report.Source(cell);
     fmt::format_to(out, R"(<td colspan="{}" class="edge failed"><strong>failed</strong> {}</td>)",
-                   kSubcolumns, HtmlText(row.error));
+                   Subcolumns(column), HtmlText(row.error));
     return;
   }
   const ReportValue& v = *cell.value;
@@ -77,6 +81,7 @@ void Cell(Out out, const Report& report, const ReportColumn& column, const Repor
   } else {
     Missing(out, 1);
   }
+  if (column.compares_models) return;
   if (v.delta) {
     NumberCell(out, "delta", FormatExact(*v.delta), HtmlNumber(FormatDelta(*v.delta)));
   } else {

@@ -44,6 +44,33 @@ std::string Series(const CellRow& row) {
   return series;
 }
 
+// What people call a metric; its own name where nothing else is said.
+struct MetricText {
+  std::string_view metric, name, unit;
+  bool compares_models = false;
+};
+
+constexpr MetricText kMetricTexts[] = {{"kl_mean", "KL mean", "nats", true},
+                                       {"kl_median", "KL median", "nats", true},
+                                       {"kl_p99", "KL 99 %", "nats", true},
+                                       {"top1_agreement", "top-1 agreement", "", true}};
+
+ReportColumn Column(const CellRow& row, const Metric& metric) {
+  ReportColumn column{row.task, row.protocol, metric.name, metric.higher_is_better,
+                      "",       metric.name,  "",          false};
+  for (const MetricText& text : kMetricTexts) {
+    if (text.metric != metric.name) continue;
+    column.name = text.name;
+    column.unit = text.unit;
+    column.compares_models = text.compares_models;
+  }
+  return column;
+}
+
+bool HasMetric(const CellRow& row, const std::string& name) {
+  return std::ranges::find(row.metrics, name, &Metric::name) != row.metrics.end();
+}
+
 // Two folders, or two states of one folder, are two models, whatever they are called. Rows that failed
 // before the weights were hashed join the last known state of their folder.
 using ModelId = std::tuple<std::string, std::string, std::string>;  // name, folder, weights hash
@@ -139,14 +166,14 @@ class ModelBuilder {
             std::any_of(model_.columns.begin(), model_.columns.end(), [&](const ReportColumn& c) {
               return c.task == row.task && c.protocol == row.protocol && c.metric == m.name;
             });
-        if (!known) model_.columns.push_back({row.task, row.protocol, m.name, m.higher_is_better, ""});
+        if (!known) model_.columns.push_back(Column(row, m));
       }
     }
     for (const size_t i : Chosen()) {  // a task of which every cell failed
       const CellRow& row = rows_[i];
       const bool known = std::any_of(model_.columns.begin(), model_.columns.end(),
                                      [&row](const ReportColumn& c) { return c.task == row.task; });
-      if (!known) model_.columns.push_back({row.task, row.protocol, "", false, ""});
+      if (!known) model_.columns.push_back({row.task, row.protocol, "", false, "", "", "", false});
     }
     AddLabels();
   }
@@ -154,7 +181,7 @@ class ModelBuilder {
   void AddLabels() {
     std::map<std::string, int> used;
     for (ReportColumn& c : model_.columns) {
-      const std::string label = c.metric.empty() || c.metric == c.task ? c.task : c.task + " " + c.metric;
+      const std::string label = c.metric.empty() || c.metric == c.task ? c.task : c.task + " " + c.name;
       const int times = ++used[label];
       c.label = times == 1 ? label : fmt::format("{} (protocol {})", label, times);
     }
@@ -170,7 +197,9 @@ class ModelBuilder {
       if (row.storage) out.storage = row.storage;
       for (size_t c = 0; c < model_.columns.size(); ++c) {
         const ReportColumn& column = model_.columns[c];
-        if (Belongs(row, column) && !out.cells[c].value) out.cells[c] = Cell(i, column);
+        // A done cell without this metric was not asked for it: full precision is not compared with itself.
+        const bool lacks = row.status == CellStatus::kDone && !HasMetric(row, column.metric);
+        if (Belongs(row, column) && !lacks && !out.cells[c].value) out.cells[c] = Cell(i, column);
       }
     }
     const auto order = [](const ReportRow& row) {
@@ -260,9 +289,9 @@ std::string DefaultTitle(const std::vector<ReportModel>& models) {
 
 }  // namespace
 
-std::string_view ReportColumn::Direction() const {
+std::string ReportColumn::Direction() const {
   if (metric.empty()) return "";
-  return higher_is_better ? "higher is better" : "lower is better";
+  return unit + (unit.empty() ? "" : ", ") + (higher_is_better ? "higher is better" : "lower is better");
 }
 
 Report BuildReport(std::vector<CellRow> rows, const std::string& title, const std::string& path) {

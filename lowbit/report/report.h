@@ -21,8 +21,12 @@ struct ReportColumn {
   std::string metric;  // empty when every cell of the task failed: nobody knows its metrics
   bool higher_is_better = false;
   std::string label;  // "wikitext2 perplexity", unique in the model
+  std::string name;   // of the metric, for people: "KL mean"
+  std::string unit;   // "nats"; often none
+  bool compares_models =
+      false;  // with full precision, which therefore has no number of it: no change to show
 
-  std::string_view Direction() const;  // "higher is better", "lower is better"; empty without a metric
+  std::string Direction() const;  // "lower is better", "nats, lower is better"; empty without a metric
 };
 
 // A number of one recipe, beside the full-precision one of the same column.

@@ -104,14 +104,17 @@ std::string Plain(std::string_view number) {
 Texts Header(const ReportModel& model, const Dialect& d) {
   Texts header = {d.text("Recipe"), d.text("Bits per weight"), d.text("Size")};
   for (const ReportColumn& column : model.columns) {
-    header.insert(header.end(), {d.text(column.label), d.text("Change"), d.text("Change ") + d.percent});
+    header.push_back(d.text(column.label));
+    if (!column.compares_models)
+      header.insert(header.end(), {d.text("Change"), d.text("Change ") + d.percent});
   }
   return header;
 }
 
-void AddCell(Texts& out, const ReportCell& cell, const Dialect& d) {
+void AddCell(Texts& out, const ReportCell& cell, const ReportColumn& column, const Dialect& d) {
   if (!cell.value) {
-    out.insert(out.end(), {cell.source ? d.text("failed") : d.none, d.none, d.none});
+    out.push_back(cell.source ? d.text("failed") : d.none);
+    if (!column.compares_models) out.insert(out.end(), {d.none, d.none});
     return;
   }
   const ReportValue& v = *cell.value;
@@ -119,15 +122,16 @@ void AddCell(Texts& out, const ReportCell& cell, const Dialect& d) {
   if (v.best) value = d.bold_open + value + d.bold_close;
   if (v.standard_error) value += d.plus_minus + d.number(FormatError(*v.standard_error));
   out.push_back(value);
+  if (column.compares_models) return;
   out.push_back(v.delta ? d.number(FormatDelta(*v.delta)) : d.none);
   out.push_back(v.relative ? d.number(FormatPercent(*v.relative)) : d.none);
 }
 
-Texts Line(const ReportRow& row, const Dialect& d) {
+Texts Line(const ReportRow& row, const ReportModel& model, const Dialect& d) {
   Texts line = {d.text(row.recipe)};
   line.push_back(row.storage ? d.number(fmt::format("{:.2f}", row.storage->quantized_bpw)) : d.none);
   line.push_back(row.storage ? d.text(HumanBytes(row.storage->model_bytes)) : d.none);
-  for (const ReportCell& cell : row.cells) AddCell(line, cell, d);
+  for (size_t c = 0; c < row.cells.size(); ++c) AddCell(line, row.cells[c], model.columns[c], d);
   return line;
 }
 
@@ -135,7 +139,7 @@ Texts Line(const ReportRow& row, const Dialect& d) {
 Texts Footnotes(const Report& report, const ReportModel& model) {
   Texts notes;
   for (const ReportColumn& c : model.columns) {
-    const std::string_view direction = c.Direction();
+    const std::string direction = c.Direction();
     notes.push_back(fmt::format("{}: {}{}{}", c.label, direction, direction.empty() ? "" : "; ", c.protocol));
   }
   VisitCells(model, [&](const ReportRow& row, size_t c) {
@@ -181,7 +185,7 @@ std::string RenderMarkdown(const Report& report) {
       return rule;
     }());
     for (const ReportRow& row : model.rows)
-      out += fmt::format("| {} |\n", fmt::join(Line(row, markdown), " | "));
+      out += fmt::format("| {} |\n", fmt::join(Line(row, model, markdown), " | "));
     out += "\nBold: best of the recipes with that many bits.\n";
     for (const std::string& note : Footnotes(report, model)) out += "\n* " + MarkdownText(note);
     out += "\n";
@@ -215,7 +219,7 @@ std::string RenderLatex(const Report& report) {
     for (const ReportRow& row : model.rows) {
       if (row.bits != bits) out += "\\addlinespace\n";
       bits = row.bits;
-      out += fmt::format("{} \\\\\n", fmt::join(Line(row, latex), " & "));
+      out += fmt::format("{} \\\\\n", fmt::join(Line(row, model, latex), " & "));
     }
     out += "\\bottomrule\n\\end{tabular}\n";
     for (const std::string& note : Footnotes(report, model)) out += comment(note);

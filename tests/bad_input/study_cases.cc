@@ -91,6 +91,8 @@ void AddKeys(Table& t) {
   t.Add("an unknown compute", Line("study: s\n", "study: s\ncompute: int8\n"), {kFile, "line 2", "int8"});
   t.Add("a flag that is a word", Line("study: s\n", "study: s\nkeep_artefacts: perhaps\n"),
         {kFile, "line 2", "perhaps"});
+  t.Add("divergence that is a number", Line("study: s\n", "study: s\ndivergence: 3\n"),
+        {kFile, "line 2", "'3'"});
   t.Exits(4);
   t.Add("a model that is not there", Line("[demo]", "[demos]"), {"demos"});
   t.Add("a text that is not there", Line("text.txt", "texts.txt"), {"texts.txt"});

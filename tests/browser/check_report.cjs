@@ -76,9 +76,9 @@ function readTables() {
         else if (td.classList.contains("none")) cells.push(null);
         else {
           const error = td.nextElementSibling;
-          const delta = error.nextElementSibling;
+          const delta = error.nextElementSibling;  // or the next measure: some have no change
           cells.push({ value: read(td), best: !!td.querySelector("b"), error: read(error), delta: read(delta),
-            relative: read(delta.nextElementSibling) });
+            relative: read(delta?.nextElementSibling) });
         }
       }
       return { recipe: tr.querySelector("th").textContent, kind: tr.className, bits: Number(tr.querySelector("td.bits").textContent),
@@ -86,6 +86,10 @@ function readTables() {
     }),
   }));
 }
+
+// What the page calls a metric.
+const kNames = { kl_mean: "KL mean", kl_median: "KL median", kl_p99: "KL 99 %", top1_agreement: "top-1 agreement" };
+const nameOf = (row) => kNames[row.metric] ?? row.metric;
 
 function checkTables(tables, rows) {
   let matched = 0;
@@ -100,7 +104,7 @@ function checkTables(tables, rows) {
       check(shown.cells.some((c) => c?.failed?.includes(row.error)), `${where}: shows its error`);
       continue;
     }
-    const column = table.labels.indexOf(`${row.task} ${row.metric}`);
+    const column = table.labels.indexOf(`${row.task} ${nameOf(row)}`);
     const cell = shown.cells[column];
     check(!!cell?.value, `${where}: has a number`);
     if (!cell?.value) continue;
@@ -165,6 +169,10 @@ async function checkCharts(page, shots) {
     const label = await page.getAttribute(`#${id}`, "aria-label");
     check(/table/.test(label ?? ""), `${id}: has a text alternative`);
   }
+  const divergence = await page.evaluate(() => JSON.parse(document.getElementById("study").textContent)
+    .models[0].columns.some((c) => c.metric === "kl_mean"));
+  check((await page.isVisible("#kl-chart")) === divergence, "kl-chart: there exactly where divergence was measured");
+  if (divergence) check((await ink("kl-chart")).share > 0.005, "kl-chart: drawn");
   const pressed = () => page.$eval('[data-scale][aria-pressed="true"]', (b) => b.dataset.scale);
   const before = await ink("bits-chart");
   const first = await pressed();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// browser_fixture FOLDER: writes one.db, two.db and many.db, invented studies to look at the report page
+// browser_fixture FOLDER: writes one.db, compared.db, two.db and many.db, invented studies to look at the report page
 // with.
 #include <cstdio>
 #include <string>
@@ -22,6 +22,7 @@ int main(int argc, char** argv) {
   }
   try {
     Write(std::string(argv[1]) + "/one.db", lowbit::fixture::OneModel());
+    Write(std::string(argv[1]) + "/compared.db", lowbit::fixture::Compared());
     Write(std::string(argv[1]) + "/two.db", lowbit::fixture::TwoModels());
     Write(std::string(argv[1]) + "/many.db", lowbit::fixture::ManyLines());
   } catch (const lowbit::Error& error) {

@@ -44,10 +44,10 @@
   }
 
   // Points {x, y, low, high} of the rows of one line; rows without number or storage have no place.
-  function pointsOf(model, series, toPoint) {
+  function pointsOf(model, series, toPoint, column = state.column) {
     return model.rows
-      .filter((row) => row.series === series.name && row.bytes && row.cells[state.column]?.text)
-      .map((row) => ({ ...toPoint(row, row.cells[state.column]), row, cell: row.cells[state.column] }))
+      .filter((row) => row.series === series.name && row.bytes && row.cells[column]?.text)
+      .map((row) => ({ ...toPoint(row, row.cells[column]), row, cell: row.cells[column], column }))
       .sort((a, b) => a.x - b.x);
   }
 
@@ -226,7 +226,7 @@
 
   function tooltipLines(point) {
     const { row, cell } = point;
-    const column = study.models[state.model].columns[state.column];
+    const column = study.models[state.model].columns[point.column];
     const error = cell.stderrText ? ` ± ${cell.stderrText}` : "";
     const change = cell.relativeText ? ` (${cell.relativeText})` : "";
     return [
@@ -297,6 +297,7 @@
 
   const heights = (datasets, more) => datasets.flatMap((d) => d.points.map((p) => p.y)).concat(more);
   const direction = (column) => (column.higherIsBetter ? "higher is better" : "lower is better");
+  const titleOf = (column) => (column.name || column.task) + (column.unit ? `, ${column.unit}` : "");
   const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
   // Quality over bits per weight.
@@ -309,7 +310,7 @@
     const values = heights(datasets, full ? [full.value] : []);
     const { scale, possible, type, values: inView } = resolveScale(values, full?.value);
     const xs = widths(datasets, inView);
-    byId("bits-title").textContent = `${capital(column.metric || column.task)} by bits per weight`;
+    byId("bits-title").textContent = `${capital(column.name || column.task)} by bits per weight`;
     byId("bits-note").textContent =
       `${column.task}, ${direction(column)}; ` +
       { linear: "linear scale", logarithmic: "logarithmic scale", close: "close-up of what is near full precision" }[scale];
@@ -319,11 +320,37 @@
         `${series.map((s) => s.name).join(", ")}. All numbers are in the table below.`,
       x: axis("bits per weight", { min: Math.floor(Math.min(...xs) - 0.2), max: Math.ceil(Math.max(...xs) + 0.2) },
         "linear", String),
-      y: axis(column.metric || column.task, limits(inView, type), type, tickText),
+      y: axis(titleOf(column), limits(inView, type), type, tickText),
       datasets,
       baselineAt: full ? { value: full.value, label: `full precision ${full.text}` } : {},
     });
     markScale(scale, possible);
+  }
+
+  // Beside a measure of each model alone: how far its predictions are from full precision's, over bits per weight.
+  function drawDivergence(model, column, series) {
+    const index = model.columns.findIndex((c) =>
+      c.metric === "kl_mean" && c.task === column.task && c.protocol === column.protocol);
+    const toPoint = (row, cell) => withError({ x: row.bpw, y: cell.value }, cell, 1);
+    const datasets = series.map((s) => ({ ...s, points: pointsOf(model, s, toPoint, index) }));
+    const values = heights(datasets, []);
+    byId("kl-chart").closest("figure").hidden = column.comparesModels || values.length === 0;
+    if (column.comparesModels || values.length === 0) return;
+    const { type, values: inView } = resolveScale(values, undefined);
+    const xs = widths(datasets, inView);
+    const divergence = model.columns[index];
+    byId("kl-title").textContent = "KL divergence by bits per weight";
+    byId("kl-note").textContent = `${divergence.task}, mean over tokens, from full precision; ` +
+      `${direction(divergence)}; ${type} scale`;
+    draw({
+      canvas: "kl-chart",
+      label: `Line chart of ${divergence.label} over bits per weight. All numbers are in the table below.`,
+      x: axis("bits per weight", { min: Math.floor(Math.min(...xs) - 0.2), max: Math.ceil(Math.max(...xs) + 0.2) },
+        "linear", String),
+      y: axis(titleOf(divergence), limits(inView, type), type, tickText),
+      datasets,
+      baselineAt: {},
+    });
   }
 
   // Quality as a multiple of full precision, over the size of the model.
@@ -341,10 +368,11 @@
       color: color("--ink"),
       shape: "rectRot",
       dash: [],
-      points: full.bytes ? [{ x: full.bytes / 1e6, y: 1, row: full, cell: full.cells[state.column] }] : [],
+      points: full.bytes
+        ? [{ x: full.bytes / 1e6, y: 1, row: full, cell: full.cells[state.column], column: state.column }] : [],
     });
     const { type, values } = resolveScale(heights(datasets, [1]), 1);
-    byId("size-title").textContent = `${capital(column.metric || column.task)} by model size`;
+    byId("size-title").textContent = `${capital(column.name || column.task)} by model size`;
     byId("size-note").textContent = `multiple of full precision, ${direction(column)}`;
     draw({
       canvas: "size-chart",
@@ -370,6 +398,7 @@
     drawLegend(series);
     if (drawn) {
       drawBits(model, column, series);
+      drawDivergence(model, column, series);
       drawSize(model, column, series);
     }
     const failed = model.rows.filter((row) => row.cells[state.column]?.error).map((row) => row.recipe);
