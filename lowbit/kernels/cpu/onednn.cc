@@ -127,30 +127,16 @@ void MatMul::Run(const void* x, const void* panel, float* y) const {
   });
 }
 
-namespace {
-
-void CheckedSgemm(char trans_a, char trans_b, size_t m, size_t n, size_t k, float alpha, const float* a,
-                  size_t lda, const float* b, size_t ldb, float beta, float* c, size_t ldc) {
+void Sgemm(bool b_transposed, size_t m, size_t n, size_t k, float alpha, const float* a, size_t lda,
+           const float* b, size_t ldb, float beta, float* c, size_t ldc) {
   UseOneThread();
   const auto dim = [](size_t v) { return static_cast<dnnl_dim_t>(v); };
-  const dnnl_status_t status = dnnl_sgemm(trans_a, trans_b, dim(m), dim(n), dim(k), alpha, a, dim(lda), b,
-                                          dim(ldb), beta, c, dim(ldc));
+  const dnnl_status_t status = dnnl_sgemm('N', b_transposed ? 'T' : 'N', dim(m), dim(n), dim(k), alpha, a,
+                                          dim(lda), b, dim(ldb), beta, c, dim(ldc));
   if (status != dnnl_success) {
     throw Error(ErrorKind::kInternal,
                 fmt::format("oneDNN cannot multiply {}x{}x{}: status {}", m, n, k, static_cast<int>(status)));
   }
-}
-
-}  // namespace
-
-void Sgemm(bool b_transposed, size_t m, size_t n, size_t k, float alpha, const float* a, size_t lda,
-           const float* b, size_t ldb, float beta, float* c, size_t ldc) {
-  CheckedSgemm('N', b_transposed ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-}
-
-void SgemmOfTransposed(size_t m, size_t n, size_t k, const float* a, size_t lda, const float* b, size_t ldb,
-                       float* c, size_t ldc) {
-  CheckedSgemm('T', 'N', m, n, k, 1.0f, a, lda, b, ldb, 0.0f, c, ldc);
 }
 
 std::string IsaName() {

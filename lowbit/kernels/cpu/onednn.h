@@ -39,8 +39,4 @@ class MatMul {
 void Sgemm(bool b_transposed, size_t m, size_t n, size_t k, float alpha, const float* a, size_t lda,
            const float* b, size_t ldb, float beta, float* c, size_t ldc);
 
-// C[m, n] = Aᵀ B, row-major f32; A is [k, m], B is [k, n].
-void SgemmOfTransposed(size_t m, size_t n, size_t k, const float* a, size_t lda, const float* b, size_t ldb,
-                       float* c, size_t ldc);
-
 }  // namespace lowbit::onednn
