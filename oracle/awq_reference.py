@@ -9,7 +9,7 @@ The torch side follows llm-awq step by step on the rows themselves: scales from 
 ratios, judged by the mean square of the module's output, and bounds of every group, judged by its part of the
 output on 512 tokens taken by stride. lowbit gets the Gram matrix and mean |x| only. Reported: whether the same
 ratio is chosen, how far the losses differ, and how many bounds are equal, within one step, or further apart,
-against the sampled tokens and against all. For gate and up the torch loss is taken after the whole MLP, which a
+where both see the sampled tokens, where lowbit sees all, and with --all-tokens where both do. For gate and up the torch loss is taken after the whole MLP, which a
 Gram matrix cannot give: there the ratios are shown, not compared.
 """
 import argparse
@@ -75,12 +75,14 @@ def sampled(x):
     return x[:: max(1, x.shape[0] // 512)]
 
 
-def run_lowbit(args, weights, x, bits, group):
+def run_lowbit(args, weights, x, bits, group, scales=None):
     gram = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64)
     for part in x.split(4096):
         gram += part.double().T @ part.double()
     tensors = {f"weight.{i}": w.contiguous() for i, w in enumerate(weights)}
     tensors["mean_abs"] = x.abs().double().mean(0).float()
+    if scales is not None:
+        tensors["scales"] = scales
     tensors["gram"] = gram.triu().contiguous().view(torch.uint8)
     with tempfile.NamedTemporaryFile(suffix=".safetensors", dir=args.scratch) as f:
         save_file(tensors, f.name, metadata={"tokens": str(x.shape[0])})
@@ -105,15 +107,20 @@ def compare(args, name, weights, x, forward, is_linear, bits, group):
           + (f", losses differ by {max(abs(a / b - 1) for a, b in zip(ours['losses'], losses)):.1e}"
              if is_linear else " (another loss)"))
     s = torch.tensor(ours["scales"])
+    few = run_lowbit(args, weights, sampled(x), bits, group, s)
     clip_seconds = 0
     for i, w in enumerate(weights):
-        mine = torch.tensor(ours["clip_steps"][i]).reshape(w.shape[0], -1)
+        mine, mine_of_few = (torch.tensor(o["clip_steps"][i]).reshape(w.shape[0], -1) for o in (ours, few))
         begin = time.time()
         theirs = search_clip(w * s, sampled(x / s), bits, group)
         clip_seconds += time.time() - begin
-        print("  " + clip_report(f"clip of reader {i}, {len(sampled(x))} tokens", mine, theirs))
+        n = len(sampled(x))
+        print("  " + clip_report(f"bounds of reader {i}, both from {n} tokens", mine_of_few, theirs))
+        print("  " + clip_report(f"bounds of reader {i}, torch {n}, lowbit {len(x)}", mine, theirs))
         if args.all_tokens:
-            print("  " + clip_report("  all tokens", mine, search_clip(w * s, x / s, bits, group, 16)))
+            full = search_clip(w * s, x / s, bits, group, 16)
+            print("  " + clip_report(f"bounds of reader {i}, both from {len(x)}", mine, full))
+            print("  " + clip_report(f"bounds of reader {i}, torch {n}, torch {len(x)}", full, theirs))
     print(f"  seconds, torch {torch.get_num_threads()} threads: search {search_seconds:.2f}, clip {clip_seconds:.2f};"
           f" lowbit {args.threads}: search {ours['search_seconds']:.2f}, clip {ours['clip_seconds']:.2f}", flush=True)
     return step == ours["ratio_step"]

@@ -155,24 +155,32 @@ GroupParams UniformQuantizer::SearchPower(std::span<const float> weights, float 
   return best;
 }
 
-// Keeps the first of the shrunk ranges, each also with its neighbours' zero points, with the smallest sum of
-// h · error², and then refits its scale.
+// Keeps the first of the shrunk ranges with the smallest sum of h · error², and then refits its scale. An
+// asymmetric range is tried with the zero points beside its own too, a symmetric one also upside down: its
+// codes reach one step further on one side, and which side pays is for the weights to say.
 GroupParams UniformQuantizer::SearchWeighted(std::span<const float> weights, std::span<const float> h,
                                              float lo, float hi) const {
   GroupParams best = FromExtremes(lo, hi);
   if (!std::isfinite(best.scale)) return best;
+  const bool symmetric = Row(rule_).symmetric;
   double least = std::numeric_limits<double>::infinity();
+  const auto judge = [&](float scale, int zero) {
+    if (zero < 0 || zero > static_cast<int>(last_code_)) return;
+    const GroupParams params{scale, static_cast<uint8_t>(zero)};
+    const double error = WeightedError(weights, h, MapOf(params), least);
+    if (!(error < least)) return;
+    least = error;
+    best = params;
+  };
   for (int step = 0; step < kWeightedSteps; ++step) {
     const auto p = static_cast<float>(1 - step / kShrinkGrid);
-    const GroupParams middle = FromExtremes(p * lo, p * hi);
-    for (const int shift : {0, -1, 1}) {
-      const int zero = middle.zero + shift;
-      if (shift != 0 && (Row(rule_).symmetric || zero < 0 || zero > static_cast<int>(last_code_))) continue;
-      const GroupParams params{middle.scale, static_cast<uint8_t>(zero)};
-      const double error = WeightedError(weights, h, MapOf(params), least);
-      if (!(error < least)) continue;
-      least = error;
-      best = params;
+    const GroupParams range = FromExtremes(p * lo, p * hi);
+    judge(range.scale, range.zero);
+    if (symmetric) {
+      judge(-range.scale, range.zero);
+    } else {
+      judge(range.scale, range.zero - 1);
+      judge(range.scale, range.zero + 1);
     }
   }
   return Refit(weights, h, best, least);
@@ -183,7 +191,7 @@ GroupParams UniformQuantizer::Refit(std::span<const float> weights, std::span<co
                                     GroupParams params, double error) const {
   const ScaleFit fit = Loops().fit_scale(weights.data(), h.data(), weights.size(), MapOf(params));
   const double scale = fit.weights / fit.levels;  // 0 / 0 when every code is the zero point
-  if (!(scale > 0)) return params;
+  if (!(scale * static_cast<double>(params.scale) > 0)) return params;
   const GroupParams refit{RoundScaleTo(scale_type_, static_cast<float>(scale)), params.zero};
   if (!std::isfinite(refit.scale) || refit.scale == 0) return params;
   return WeightedError(weights, h, MapOf(refit), error) < error ? refit : params;

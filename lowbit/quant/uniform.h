@@ -32,7 +32,7 @@ bool HasRangeSearch(Grid grid, RangeSearch range);
 
 // Of one group. A weight is scale * (code - zero), code in 0 .. 2^bits - 1; signed grids are stored with
 // zero = 2^(bits-1). `scale` is exact in the quantizer's scale type, not zero, and negative only for
-// kFullSym.
+// kFullSym and where kHdiag found a symmetric grid to fit better upside down.
 struct GroupParams {
   float scale = 1;
   uint8_t zero = 0;
