@@ -6,6 +6,8 @@
 //     STAGE: readers "weight.0", "weight.1", … [out, in]; "mean_abs" [in]; "gram" [in, 8 in], the bytes of the
 //     upper triangle in f64; metadata "tokens"; or "scales" [in], which are then not searched. Prints one line of JSON: losses of all ratios, the ratio and the
 //     scales chosen, bounds of every reader as steps of 1/20 below the largest weight, and seconds.
+//   awq_bench losses STAGE.safetensors BITS GROUP THREADS
+//     The mean square change of the readers' outputs under rounding to nearest, with each range search.
 //   awq_bench ranges THREADS
 //     CPU seconds per million weights of each range search, groups of 128.
 #include <fmt/format.h>
@@ -23,6 +25,7 @@
 #include "lowbit/quant/awq_fold.h"
 #include "lowbit/quant/awq_loss.h"
 #include "lowbit/quant/rounding.h"
+#include "lowbit/quant/uniform.h"
 #include "lowbit/tensor/random_matrix.h"
 
 namespace lowbit {
@@ -104,6 +107,37 @@ void RunStage(const std::string& path, int bits, size_t group, int thread_count)
   fmt::print("{}\n", result.dump());
 }
 
+void RunLosses(const std::string& path, int bits, size_t group, int thread_count) {
+  const Stage stage(path);
+  const Threads threads(thread_count);
+  const std::unique_ptr<Backend> backend = MakeBackend("cpu", "f32", threads);
+  std::vector<MatView<const float>> views, rounded_views;
+  for (const Matrix& m : stage.readers) views.push_back(m.view());
+  const GramLoss loss(*backend, stage.Gram(), stage.tokens, views);
+  std::vector<float> importance;
+  for (size_t j = 0; j < stage.mean_abs.size(); ++j) {
+    importance.push_back(static_cast<float>(stage.Gram().Row(j)[j]));
+  }
+  for (const Grid grid : {Grid::kGptq, Grid::kAwq}) {
+    for (const bool symmetric : {false, true}) {
+      for (const RangeSearch range : {RangeSearch::kMinMax, RangeSearch::kMse, RangeSearch::kHdiag}) {
+        if (!HasRangeSearch(grid, range)) continue;
+        const WeightSpec spec{
+            .bits = bits, .group_size = group, .symmetric = symmetric, .grid = grid, .range = range};
+        std::vector<Matrix> rounded;
+        rounded_views.clear();
+        for (const MatView<const float>& view : views) {
+          rounded.emplace_back(view.rows, view.cols);
+          RoundToValues(view, spec, 0, Place(path), threads, rounded.back().view(), importance);
+          rounded_views.push_back(rounded.back().view());
+        }
+        fmt::print("{} grid={} range={}: {:.6g}\n", spec.Text(), Name(grid), Name(range),
+                   loss.Loss(rounded_views));
+      }
+    }
+  }
+}
+
 void RunRanges(int thread_count) {
   constexpr size_t kRows = 1024, kCols = 1024;
   const Threads threads(thread_count);
@@ -136,10 +170,13 @@ int main(int argc, char** argv) {
   try {
     if (args.size() == 5 && args[0] == "stage") {
       lowbit::RunStage(args[1], std::stoi(args[2]), std::stoul(args[3]), std::stoi(args[4]));
+    } else if (args.size() == 5 && args[0] == "losses") {
+      lowbit::RunLosses(args[1], std::stoi(args[2]), std::stoul(args[3]), std::stoi(args[4]));
     } else if (args.size() == 2 && args[0] == "ranges") {
       lowbit::RunRanges(std::stoi(args[1]));
     } else {
-      fmt::print(stderr, "awq_bench stage STAGE.safetensors BITS GROUP THREADS | awq_bench ranges THREADS\n");
+      fmt::print(stderr,
+                 "awq_bench stage|losses STAGE.safetensors BITS GROUP THREADS\nawq_bench ranges THREADS\n");
       return 2;
     }
   } catch (const std::exception& e) {

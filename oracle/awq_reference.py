@@ -14,12 +14,13 @@ Gram matrix cannot give: there the ratios are shown, not compared.
 """
 import argparse
 import json
+import os
 import subprocess
 import tempfile
 import time
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 RATIOS, CLIP_GRID, CLIP_STEPS = 20, 20, 10
 
@@ -127,10 +128,13 @@ def compare(args, name, weights, x, forward, is_linear, bits, group):
 
 
 def capture(args, layers):
-    """Inputs of gate_proj and down_proj of some layers, [tokens, columns], from windows of joined texts."""
+    """Weights of the MLPs of some layers and the inputs of gate_proj and down_proj, [tokens, columns], from windows
+    of joined texts; kept in --capture if that is given."""
+    if args.capture and os.path.exists(args.capture):
+        return load_file(args.capture)
     from transformers import AutoModelForCausalLM, AutoTokenizer
     tokenizer = AutoTokenizer.from_pretrained(args.model)
-    model = AutoModelForCausalLM.from_pretrained(args.model, torch_dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32).eval()
     ids = []
     with open(args.texts) as f:
         for line in f:
@@ -141,16 +145,22 @@ def capture(args, layers):
     seen = {}
 
     def hook(key):
-        return lambda module, inputs: seen.setdefault(key, []).append(inputs[0].detach().reshape(-1, inputs[0].shape[-1]))
+        return lambda _, inputs: seen.setdefault(key, []).append(inputs[0].detach().reshape(-1, inputs[0].shape[-1]))
 
     for l in layers:
         mlp = model.model.layers[l].mlp
-        mlp.gate_proj.register_forward_pre_hook(hook((l, "gate")))
-        mlp.down_proj.register_forward_pre_hook(hook((l, "down")))
+        mlp.gate_proj.register_forward_pre_hook(hook(f"{l}.gate.x"))
+        mlp.down_proj.register_forward_pre_hook(hook(f"{l}.down.x"))
     with torch.no_grad():
         for row in ids:
             model(row[None])
-    return model, {key: torch.cat(rows) for key, rows in seen.items()}
+    seen = {key: torch.cat(rows) for key, rows in seen.items()}
+    for l in layers:
+        for name in ("gate", "up", "down"):
+            seen[f"{l}.{name}.weight"] = getattr(model.model.layers[l].mlp, name + "_proj").weight.detach().clone()
+    if args.capture:
+        save_file(seen, args.capture)
+    return seen
 
 
 def main():
@@ -159,6 +169,8 @@ def main():
     p.add_argument("--model")
     p.add_argument("--texts")
     p.add_argument("--layers", default="3,10,17,24")
+    p.add_argument("--capture", help="file that keeps weights and inputs from one run to the next")
+    p.add_argument("--mlp", action="store_true", help="search gate and up too")
     p.add_argument("--sequences", type=int, default=16)
     p.add_argument("--shape", help="OUT,IN of a random layer")
     p.add_argument("--tokens", type=int, default=65536)
@@ -177,20 +189,20 @@ def main():
         compare(args, f"random {rows} x {cols}, {args.tokens} tokens", [w], x, lambda v: x @ v[0].T, True, bits[0], 128)
         return
     layers = [int(l) for l in args.layers.split(",")]
-    model, seen = capture(args, layers)
+    seen = capture(args, layers)
     same, total = 0, 0
     with torch.no_grad():
-        for l in layers:
-            mlp = model.model.layers[l].mlp
-            gate, up, down = (m.weight.detach() for m in (mlp.gate_proj, mlp.up_proj, mlp.down_proj))
-            for b in bits:
-                x = seen[l, "down"]
+        for b in bits:
+            for l in layers:
+                x, down = seen[f"{l}.down.x"], seen[f"{l}.down.weight"]
                 same += compare(args, f"layer {l} down_proj", [down], x, lambda v: x @ v[0].T, True, b, 128)
                 total += 1
-                x = seen[l, "gate"]
+            print(f"down_proj w{b}: the same ratio in {same} of {total} searches")
+            for l in layers if args.mlp else []:
+                gate, up, down = (seen[f"{l}.{name}.weight"] for name in ("gate", "up", "down"))
+                x = seen[f"{l}.gate.x"]
                 mlp_forward = lambda v: (torch.nn.functional.silu(x @ v[0].T) * (x @ v[1].T)) @ down.T
                 compare(args, f"layer {l} gate, up", [gate, up], x, mlp_forward, False, b, 64)
-    print(f"down_proj: the same ratio in {same} of {total} searches")
     raise SystemExit(0 if same == total else 1)
 
 

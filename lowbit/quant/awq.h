@@ -55,7 +55,7 @@ struct AwqChoice {
 };
 
 // Q(W diag s) diag(s)⁻¹, Q as `spec` says. `rounded` has the shape of `weights`; the importance is that of the
-// unscaled inputs, or empty.
+// unscaled inputs, or empty. The same as ScaleColumns, RoundRows with the importance over s², and division.
 void RoundScaled(MatView<const float> weights, std::span<const float> scales, const WeightSpec& spec,
                  std::span<const float> importance, const Place& place, const Threads& threads,
                  MatView<float> rounded);

@@ -149,6 +149,29 @@ TEST(AwqSearch, RatioZeroIsRoundingToNearestBitForBit) {
   }
 }
 
+TEST(AwqSearch, JudgesWhatFoldingAndRoundingWillLeave) {
+  const Layer layer = awq_testing::RandomLayer(5, 150, 30, 10);
+  const std::vector<float> scales = AwqScales(layer.MeanAbs(), 0.5), importance = layer.Importance();
+  const WeightSpec specs[] = {{.bits = 3, .group_size = 64, .grid = Grid::kAwq},
+                              {.bits = 2, .group_size = 128, .symmetric = true, .range = RangeSearch::kHdiag},
+                              {.bits = 1, .group_size = 64}};
+  for (const WeightSpec& spec : specs) {
+    Matrix judged(5, 150), folded = awq_testing::Copy(layer.weights), left(5, 150);
+    RoundScaled(layer.weights.view(), scales, spec, importance, Place("test"), Threads(2), judged.view());
+    ScaleColumns(folded.view(), scales);
+    std::vector<float> scaled_importance = importance;
+    for (size_t j = 0; j < 150; ++j) scaled_importance[j] = importance[j] / scales[j] / scales[j];
+    PackedTensor packed = MakePacked(5, 150, spec);
+    RoundRows(folded.view(), spec, 0, Place("test"), Threads(2), packed, scaled_importance);
+    Dequantize(packed, 0, left.view());
+    for (size_t r = 0; r < 5; ++r) {
+      for (size_t j = 0; j < 150; ++j) {
+        EXPECT_EQ(judged.view().Row(r)[j], left.view().Row(r)[j] / scales[j]) << spec.Text();
+      }
+    }
+  }
+}
+
 TEST(AwqSearch, IsBetterThanRoundingToNearestWhereInputsDiffer) {
   const Layer layer = awq_testing::RandomLayer(40, 256, 100, 11);
   for (const RangeSearch range : {RangeSearch::kMinMax, RangeSearch::kHdiag}) {
