@@ -64,6 +64,20 @@ TEST(SameBits, PerplexityOfTheDemoModel) {
   for (const Flags& way : ways) EXPECT_EQ(Metrics(RunWith(eval, way)), want) << Shown(way);
 }
 
+TEST(SameBits, DivergenceOfAnArtefact) {
+  const TempFolder folder("bits");
+  const std::string artefact = folder / "q";
+  RunWith({"quantize", kDemo, "rtn-w3-g64:head=w8-g64", "-o", artefact, "-q"}, {});
+  const Flags eval = {"eval", artefact,    "--tasks", "wikitext2", "--window", "64",          "--windows",
+                      "3",    "--compute", "f32",     "--json",    "-q",       "--divergence"};
+  const std::string want = Metrics(RunWith(eval, {}));
+  EXPECT_NE(want.find("kl_mean"), std::string::npos) << want;
+  std::vector<Flags> ways = Ways();
+  ways.push_back({"--windows-per-batch", "1"});
+  ways.push_back({"--windows-per-batch", "2", "--ram", "min"});
+  for (const Flags& way : ways) EXPECT_EQ(Metrics(RunWith(eval, way)), want) << Shown(way);
+}
+
 TEST(SameBits, LogitsAndHiddenStatesOfAllModels) {
   const TempFolder folder("bits");
   WriteFileAtomic(folder / "ids.json",
