@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lowbit/calib/calibration_set.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <filesystem>
 #include <functional>
 #include <map>
 
@@ -109,6 +112,19 @@ std::string CalibrationSpec::Text() const {
   std::string text = fmt::format("{} samples={} length={}", Name(policy), samples, length);
   if (policy == CalibrationPolicy::kWindow) text += fmt::format(" seed={}", seed);
   return text;
+}
+
+std::string FindCalibrationText(const std::string& name, std::span<const std::string> folders) {
+  constexpr std::string_view kC4 = "c4", kC4File = "c4/train.head.jsonl";
+  if (name != kC4) return name;
+  for (const std::string& folder : folders) {
+    const std::filesystem::path path = std::filesystem::path(folder) / kC4File;
+    if (std::filesystem::exists(path)) return path.string();
+  }
+  throw Error(ErrorKind::kMissing, Place(std::string(kC4File)),
+              fmt::format("not found in {}",
+                          folders.empty() ? "any data folder" : fmt::format("{}", fmt::join(folders, ", "))))
+      .Hint("name the folder that holds it with --data or $LOWBIT_DATA, or another text");
 }
 
 void RequireSound(const CalibrationSpec& spec) {

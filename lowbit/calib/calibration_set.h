@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,6 +52,10 @@ struct CalibrationSet {
   // For the key of a row: "calibration v1 concat samples=128 length=2048 sha256=…".
   std::string Key() const { return "calibration v1 " + spec.Text() + " sha256=" + hash; }
 };
+
+// The text that `name` stands for: "c4" is c4/train.head.jsonl in the first of `folders` that has it; everything
+// else is the path of a file already. Throws Error{kMissing} naming the folders.
+std::string FindCalibrationText(const std::string& name, std::span<const std::string> folders);
 
 // Numbers that make sense: at least one sample of at least two tokens, together at most 2^31 tokens. Throws
 // Error{kUsage}.

@@ -249,6 +249,25 @@ TEST(CalibrationSpec, RefusesNumbersThatMakeNoSense) {
   EXPECT_THAT(says({.file = "x", .samples = ~size_t{0}, .length = ~size_t{0}}), HasSubstr("at most"));
 }
 
+TEST(FindCalibrationText, KnowsC4AndTakesEverythingElseForAFile) {
+  const std::vector<std::string> folders = {"/no/such/folder", LOWBIT_SOURCE_DIR "/data"};
+  const std::string file = LOWBIT_SOURCE_DIR "/data/c4/train.head.jsonl";
+  EXPECT_EQ(FindCalibrationText("c4", folders), file);
+  EXPECT_EQ(FindCalibrationText("c4.jsonl", folders), "c4.jsonl");
+  try {
+    FindCalibrationText("c4", std::span(folders).first(1));
+    ADD_FAILURE() << "found";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kMissing);
+    EXPECT_THAT(error.what(), HasSubstr("/no/such/folder"));
+  }
+  // It holds what the demo asks of it.
+  const Tokenizer& demo = text_testing::GoldenTokenizer("demo");
+  const CalibrationSet set = LoadCalibrationSet({.file = file, .samples = 128, .length = 512}, demo);
+  EXPECT_EQ(set.sequences.size(), 128u);
+  demo.RequireRows(4096);
+}
+
 TEST(CalibrationPolicy, NamesAreItsWords) {
   EXPECT_EQ(ParseCalibrationPolicy("concat"), CalibrationPolicy::kConcat);
   EXPECT_EQ(ParseCalibrationPolicy("window"), CalibrationPolicy::kWindow);

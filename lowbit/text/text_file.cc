@@ -49,13 +49,14 @@ class JsonLines {
   // All lines that end in `part`, the first one begun before; keeps what is left of it in `begun`.
   bool AddPart(std::string_view part, std::string& begun) {
     for (size_t end = part.find('\n'); end != part.npos; end = part.find('\n')) {
+      CheckCollected(begun.size() + end);
       begun += part.substr(0, end);
       if (!Add(begun)) return false;
       begun.clear();
       part.remove_prefix(end + 1);
     }
+    CheckCollected(begun.size() + part.size());
     begun += part;
-    CheckCollected(begun.size());
     return true;
   }
 
