@@ -25,8 +25,6 @@ size_t Number(const char* text) {
   return std::strtoull(text, nullptr, 10);
 }
 
-constexpr size_t kRowsPerTask = 64;
-
 struct Rounded {
   PackedTensor packed;
   double loss = 0;
@@ -37,10 +35,10 @@ Rounded RoundAll(MatView<const float> weights, const GptqFactor& factor, const W
   const Place place("weights");
   Rounded result;
   result.packed = MakePacked(weights.rows, weights.cols, spec, StoredOrder(factor, spec, options));
-  std::vector<double> losses((weights.rows + kRowsPerTask - 1) / kRowsPerTask);
+  std::vector<double> losses((weights.rows + kGptqRows - 1) / kGptqRows);
   threads.For(losses.size(), [&](size_t task) {
-    const size_t first = task * kRowsPerTask;
-    losses[task] = RoundGptq({.weights = weights.Rows(first, std::min(kRowsPerTask, weights.rows - first)),
+    const size_t first = task * kGptqRows;
+    losses[task] = RoundGptq({.weights = weights.Rows(first, std::min(kGptqRows, weights.rows - first)),
                               .first_row = first,
                               .factor = factor,
                               .spec = spec,

@@ -13,6 +13,7 @@
 namespace lowbit {
 namespace {
 
+static_assert(kGptqRows == kLanes);
 constexpr size_t kSubBlock = 16;  // columns whose errors stay in the first-level cache
 
 // When the ranges of groups are found, and of which columns a group is made.

@@ -49,6 +49,9 @@ GptqFactor FactorGram(MatView<double> gram, const GptqOptions& options, const Pl
 std::span<const uint32_t> StoredOrder(const GptqFactor& factor, const WeightSpec& spec,
                                       const GptqOptions& options);
 
+// Rows that are rounded side by side: jobs that begin at a multiple of this and have a multiple of it lose no
+// time. Their result is the same however they are cut.
+inline constexpr size_t kGptqRows = 64;
 inline constexpr size_t kGptqBlock = 128;  // columns whose errors reach the columns behind them at once
 
 // Some rows of one linear.
