@@ -74,6 +74,21 @@ std::map<std::string, std::string> MetadataOf(const ModelStatistics& statistics)
   return metadata;
 }
 
+// What a reader would refuse is a mistake of the caller.
+void RequireReadable(const std::string& path, const ModelStatistics& statistics) {
+  const StatisticsOrigin& origin = statistics.origin;
+  const auto require = [&](bool holds, std::string_view what) {
+    if (!holds) throw Error(ErrorKind::kInternal, Place(path), fmt::format("statistics {}", what));
+  };
+  require(origin.calibration.size() == 64 && origin.weights.size() == 64 && !origin.code_version.empty() &&
+              origin.tokens > 0,
+          "whose origin is not known");
+  for (const auto& [name, tap] : statistics.taps) {
+    require(tap.tokens <= origin.tokens, name + " of more tokens than the calibration set has");
+    tap.RequireFinite(name);
+  }
+}
+
 }  // namespace
 
 std::string StatisticsFileName(size_t layer) {
@@ -81,7 +96,7 @@ std::string StatisticsFileName(size_t layer) {
 }
 
 std::string WriteStatistics(const std::string& path, const ModelStatistics& statistics) {
-  for (const auto& [name, tap] : statistics.taps) tap.RequireFinite(name);
+  RequireReadable(path, statistics);
   std::map<std::string, std::string> metadata = MetadataOf(statistics);
   const std::vector<Part> parts = PartsOf(statistics);
   StatisticsHash hash(metadata);

@@ -19,7 +19,7 @@ namespace lowbit {
 std::string StatisticsFileName(size_t layer);  // "statistics-00007.safetensors"
 
 // The bytes depend on the content only. Returns the content hash. Throws Error{kNumeric} for what is not
-// finite, WriteError.
+// finite, Error{kInternal} for an origin that is not filled in, WriteError.
 std::string WriteStatistics(const std::string& path, const ModelStatistics& statistics);
 
 // Whether Gram matrices are read: they are most of a file, and checked either way.

@@ -122,6 +122,21 @@ TEST(StatisticsFile, WhatIsNotFiniteIsNotWritten) {
   EXPECT_FALSE(std::filesystem::exists(path));
 }
 
+TEST(StatisticsFile, WithoutAnOriginNothingIsWritten) {
+  const TestFolder folder;
+  const std::string path = folder.File("s.safetensors");
+  const auto refused = [&](const std::function<void(StatisticsOrigin&)>& edit) {
+    ModelStatistics s = Some();
+    edit(s.origin);
+    EXPECT_THROW(WriteStatistics(path, s), Error);
+    EXPECT_FALSE(std::filesystem::exists(path));
+  };
+  refused([](auto& o) { o.calibration.clear(); });
+  refused([](auto& o) { o.weights = "short"; });
+  refused([](auto& o) { o.code_version.clear(); });
+  refused([](auto& o) { o.tokens = 699; });  // a tap saw 700
+}
+
 TEST(StatisticsFile, AnotherOriginIsAConflictThatNamesIt) {
   const StatisticsOrigin mine = SomeOrigin();
   RequireOrigin(mine, mine, "s");
