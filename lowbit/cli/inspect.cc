@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// lowbit inspect: what a checkpoint is, and what it will need.
+// lowbit inspect: what a checkpoint is, and what it will need; what calibration statistics say.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <memory>
 
 #include "lowbit/base/human.h"
+#include "lowbit/calib/statistics_file.h"
 #include "lowbit/cli/commands.h"
 #include "lowbit/cli/inspection.h"
+#include "lowbit/cli/statistics_summary.h"
 
 namespace lowbit {
 namespace {
@@ -215,11 +218,31 @@ struct Options {
   bool json = false, tensors = false;
 };
 
+void Print(const Json& json) {
+  fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
+}
+
+void InspectStatistics(const Options& options) {
+  if (options.tensors) {
+    throw Error(ErrorKind::kUsage, "--tensors is for checkpoints and artefacts, not for statistics");
+  }
+  const ModelStatistics statistics = ReadStatistics(options.folder, ReadGrams::kNo);
+  if (options.json) {
+    Print(StatisticsToJson(options.folder, statistics));
+  } else {
+    fmt::print("{}", StatisticsToText(options.folder, statistics));
+  }
+}
+
 void RunInspect(const Options& options) {
+  std::error_code ignored;
+  if (options.folder.ends_with(".safetensors") && std::filesystem::is_regular_file(options.folder, ignored)) {
+    InspectStatistics(options);
+    return;
+  }
   const Inspection inspection = Inspect(options.folder);
   if (options.json) {
-    const Json json = ToJson(inspection, options.tensors);
-    fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
+    Print(ToJson(inspection, options.tensors));
   } else {
     fmt::print("{}", ToText(inspection, options.tensors));
   }
@@ -229,9 +252,12 @@ void RunInspect(const Options& options) {
 
 void AddInspectCommand(CLI::App& app) {
   CLI::App* command =
-      app.add_subcommand("inspect", "say what a checkpoint or an artefact is, and what it will need");
+      app.add_subcommand("inspect",
+                         "say what a checkpoint or an artefact is, and what it will need; or what "
+                         "calibration statistics say");
   auto options = std::make_shared<Options>();
-  command->add_option("folder", options->folder, "checkpoint or artefact folder")->required();
+  command->add_option("folder", options->folder, "checkpoint or artefact folder, or a file of statistics")
+      ->required();
   command->add_flag("--tensors", options->tensors, "list every tensor");
   command->add_flag("--json", options->json, "machine-readable output on stdout");
   command->footer(
@@ -248,7 +274,8 @@ void AddInspectCommand(CLI::App& app) {
       "group\n"
       "Examples:\n"
       "  lowbit inspect Qwen3-0.6B\n"
-      "  lowbit inspect q4 --json | jq .parameters.total");
+      "  lowbit inspect q4 --json | jq .parameters.total\n"
+      "  lowbit inspect statistics-00003.safetensors");
   command->callback([options] { RunInspect(*options); });
 }
 

@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <optional>
 
 #include "lowbit/base/human.h"
 #include "lowbit/base/json.h"
 #include "lowbit/base/log.h"
 #include "lowbit/base/memory.h"
 #include "lowbit/base/progress.h"
+#include "lowbit/cli/calibration_options.h"
 #include "lowbit/cli/commands.h"
 #include "lowbit/cli/compute_options.h"
 #include "lowbit/quant/layer_stream.h"
@@ -19,6 +21,8 @@ namespace {
 
 struct Options {
   std::string model, recipe, out;
+  CalibrationOptions calibration_flags;
+  std::optional<CalibrationSpec> calibration;  // what they ask for
   MemoryOptions memory;
   int threads = 0;
   bool json = false;
@@ -61,8 +65,18 @@ void Print(const Options& options, const QuantizeResult& result) {
   LogInfo(fmt::format("next: lowbit eval {} --tasks wikitext2", options.out));
 }
 
-void RunQuantize(const Options& options) {
+// A text that nothing learns from would change nothing, and nobody would notice.
+void RequireUseOfCalibration(const Options& options, const Recipe& recipe) {
+  const Method* method = FindMethod(recipe.method);
+  if (!options.calibration.has_value() || (method != nullptr && method->Info().needs_calibration)) return;
+  throw Error(ErrorKind::kUsage,
+              fmt::format("'{}' learns from no text, expected no --calib with it", recipe.method));
+}
+
+void RunQuantize(Options& options) {
   const Recipe recipe = ParseRecipe(options.recipe);
+  options.calibration = options.calibration_flags.Spec();
+  RequireUseOfCalibration(options, recipe);
   if (options.json) Progress::SetEnabled(false);
   const QuantizeResult result =
       QuantizeModel(options.model, recipe, options.out, Threads(options.threads), options.memory.Budget());
@@ -104,6 +118,7 @@ void AddQuantizeCommand(CLI::App& app) {
       ->add_option("-t,--threads", options->threads,
                    "threads (default: $OMP_NUM_THREADS, else all cores); never changes a result")
       ->check(CLI::Range(1, 1024));
+  options->calibration_flags.AddTo(*command);
   options->memory.AddTo(*command);
   command->add_flag("--json", options->json, "machine-readable output on stdout");
   command->footer(Footer());
