@@ -30,7 +30,8 @@ class ArchiveReader {
 
   // Fills `text` from its start and returns how many bytes came; fewer than it holds only at the end.
   // Throws Error{kContent} at "byte N of the archive" for one that is cut, damaged, followed by something
-  // else, or needs a window of more than 32 MiB. What was read before it may be wrong.
+  // else, or needs a window of more than 32 MiB. Damage lies at byte N or in the megabyte behind it: Zstandard
+  // does not say where in what it was given. What was read before it may be wrong.
   size_t Read(std::span<char> text);
 
   struct Decoder;
