@@ -31,16 +31,17 @@ std::string WithRightHash(std::string_view input) {
 LOWBIT_FUZZ_TARGET(packed_file) {
   std::string file(input);
   Accepts(input, [&] { file = WithRightHash(input); });
-  PackedTensors tensors;
-  if (!Accepts(input, [&] { tensors = ParsePackedFile(Bytes(file), "file"); })) return;
-  for (const auto& [name, packed] : tensors) {
+  LayerPatch patch;
+  if (!Accepts(input, [&] { patch = ParsePackedFile(Bytes(file), "file"); })) return;
+  for (const auto& [name, packed] : patch.packed) {
     Require(packed.rows * packed.RowBytes() == packed.codes.size(), "codes of another size");
     Require(packed.rows * packed.Groups() == packed.scales.size(), "scales of another size");
     std::vector<float> row(packed.cols);
     for (size_t r = 0; r < packed.rows; ++r) Dequantize(packed, r, MatView<float>(row.data(), 1, row.size()));
   }
-  const std::string hash = ContentHash(tensors);
-  Require(ParsePackedFile(Bytes(file), "file", hash).size() == tensors.size(), "its own hash is refused");
+  const std::string hash = ContentHash(patch);
+  Require(ParsePackedFile(Bytes(file), "file", hash).packed.size() == patch.packed.size(),
+          "its own hash is refused");
 }
 
 }  // namespace lowbit::fuzz

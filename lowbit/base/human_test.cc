@@ -48,7 +48,8 @@ TEST(ParseBytes, ReadsDecimalAndBinaryUnits) {
   EXPECT_EQ(ParseBytes("1.5 GiB"), 1'610'612'736u);
   EXPECT_EQ(ParseBytes("800m"), 800'000'000u);
   EXPECT_EQ(ParseBytes("16KiB"), 16384u);
-  for (const char* bad : {"", "GB", "4XB", "-1", "0", "4 G B x", "1e3", "1e999", "nan", "inf", "9999999TB", "0x10"}) {
+  for (const char* bad :
+       {"", "GB", "4XB", "-1", "0", "4 G B x", "1e3", "1e999", "nan", "inf", "9999999TB", "0x10"}) {
     EXPECT_THROW(ParseBytes(bad), Error) << bad;
   }
 }

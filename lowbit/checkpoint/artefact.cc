@@ -121,6 +121,8 @@ ArtefactInfo ParseArtefactInfo(std::string_view text, const std::string& folder)
   info.model_bits = fields.Unsigned("model_bits", info.quantized_bits);
   info.relative_error = fields.NonNegative("relative_error");
   info.seconds = fields.NonNegative("seconds");
+  if (json.contains("calibration")) info.calibration = fields.String("calibration");
+  if (json.contains("notes")) info.notes = fields.Strings("notes");
   info.files = ReadFiles(fields.Object("files"), fields.At("files"), info.layers, info.has_head);
   fields.RefuseOthers();
   return info;
@@ -143,6 +145,8 @@ std::string ArtefactText(const std::string& folder, const ArtefactInfo& info) {
   json["model_bits"] = info.model_bits;
   json["relative_error"] = info.relative_error;
   json["seconds"] = info.seconds;
+  if (!info.calibration.empty()) json["calibration"] = info.calibration;
+  if (!info.notes.empty()) json["notes"] = info.notes;
   for (const auto& [name, file] : info.files)
     json["files"][name] = {{"bytes", file.bytes}, {"content", file.content}};
   return json.dump(1) + "\n";
@@ -205,17 +209,17 @@ void Artefact::VerifyBase(const Threads& threads) const {
       .Hint("the artefact was made from another checkpoint; quantize this one anew");
 }
 
-PackedTensors Artefact::ReadFileNamed(const std::string& name) const {
+LayerPatch Artefact::ReadFileNamed(const std::string& name) const {
   return ReadPackedFile(PathIn(folder_, name), info_.files.at(name).content);
 }
 
-PackedTensors Artefact::Layer(size_t layer) const {
+LayerPatch Artefact::Layer(size_t layer) const {
   LOWBIT_ASSERT(layer < info_.layers);
   return ReadFileNamed(LayerFileName(layer));
 }
 
 PackedTensors Artefact::Head() const {
-  return info_.has_head ? ReadFileNamed(std::string(kHeadFileName)) : PackedTensors{};
+  return info_.has_head ? std::move(ReadFileNamed(std::string(kHeadFileName)).packed) : PackedTensors{};
 }
 
 }  // namespace lowbit

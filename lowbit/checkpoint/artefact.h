@@ -11,9 +11,12 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "lowbit/base/threads.h"
 #include "lowbit/tensor/packed.h"
@@ -26,17 +29,30 @@ std::string LayerFileName(size_t layer);  // "layer-00007.safetensors"
 
 using PackedTensors = std::map<std::string, PackedTensor>;  // full tensor name -> packed
 
+// What one file holds: what takes the place of tensors of the base checkpoint.
+struct LayerPatch {
+  PackedTensors packed;
+  std::map<std::string, std::vector<float>> vectors;  // norms and biases that scales were folded into
+  std::vector<std::string> notes;                     // what was done otherwise than asked, one line each
+  // Where the weights that were rounded are not those of the base: Σ (w - ŵ)² and Σ w² over them.
+  std::optional<std::pair<double, double>> squared_error;
+
+  LayerPatch() = default;
+  LayerPatch(PackedTensors tensors) : packed(std::move(tensors)) {}
+  bool Empty() const { return packed.empty() && vectors.empty(); }
+};
+
 // Writes one file of packed tensors atomically. Bytes depend on the content only. Returns its content hash.
-std::string WritePackedFile(const std::string& path, const PackedTensors& tensors);
+std::string WritePackedFile(const std::string& path, const LayerPatch& patch);
 
 // Reads it back, checked: what does not fit together is an Error{kContent} naming the file and the tensor,
 // and so is a content hash that differs from the file's own, or from `content` when that is given.
-PackedTensors ReadPackedFile(const std::string& path, std::string_view content = {});
-PackedTensors ParsePackedFile(std::span<const std::byte> file, const std::string& path,
-                              std::string_view content = {});
+LayerPatch ReadPackedFile(const std::string& path, std::string_view content = {});
+LayerPatch ParsePackedFile(std::span<const std::byte> file, const std::string& path,
+                           std::string_view content = {});
 
 // SHA-256 over names, settings and data: what "content" says.
-std::string ContentHash(const PackedTensors& tensors);
+std::string ContentHash(const LayerPatch& patch);
 
 struct ArtefactFile {
   uint64_t bytes = 0;
@@ -52,13 +68,15 @@ struct ArtefactInfo {
   std::string weights_hash;  // of the base: Checkpoint::WeightsHash()
   std::string config_hash;   // SHA-256 of its config.json
   std::string recipe;        // canonical text
+  std::string calibration;   // CalibrationSet::Key() and the compute type; empty for methods without
   std::string code_version;
   size_t layers = 0;
   bool has_head = false;
   uint64_t quantized_weights = 0, quantized_bits = 0;  // sums over the packed tensors
   uint64_t model_weights = 0, model_bits = 0;  // whole model: packed, plus kept tensors in their own type
-  double relative_error = 0;  // ‖W - Ŵ‖ / ‖W‖ over the quantized weights, Frobenius norms
-  double seconds = 0;         // spent quantizing
+  double relative_error = 0;       // ‖W - Ŵ‖ / ‖W‖ over the quantized weights, Frobenius norms
+  double seconds = 0;              // spent quantizing
+  std::vector<std::string> notes;  // of all files
   std::map<std::string, ArtefactFile> files;  // every layer file, and the head's
 
   double BitsPerQuantizedWeight() const;
@@ -87,8 +105,8 @@ class Artefact {
 
   const ArtefactInfo& info() const { return info_; }
   const std::string& folder() const { return folder_; }
-  PackedTensors Layer(size_t layer) const;  // reads the file; throws Error{kContent}
-  PackedTensors Head() const;               // empty when has_head is false
+  LayerPatch Layer(size_t layer) const;  // reads the file; throws Error{kContent}
+  PackedTensors Head() const;            // empty when has_head is false
 
   // Throws Error{kConflict} unless the base's weights have the hash they had. Reads all of them.
   void VerifyBase(const Threads& threads) const;
@@ -96,7 +114,7 @@ class Artefact {
  private:
   void CheckFiles() const;
   void CheckBase() const;
-  PackedTensors ReadFileNamed(const std::string& name) const;
+  LayerPatch ReadFileNamed(const std::string& name) const;
 
   std::string folder_;
   ArtefactInfo info_;

@@ -117,8 +117,8 @@ TEST(PackedFile, RoundTripIsExactForEveryFormatWidthAndScaleType) {
   tensors["ordered"] = Shuffled(RandomPacked(3, false, 5, 37, 16, DType::kF16, ++seed), 5);
   tensors["ordered.f32"] = Shuffled(RandomPacked(3, true, 5, 9, 4, DType::kF32, ++seed), 6);
   const std::string content = WritePackedFile(path, tensors);
-  EXPECT_TRUE(Same(ReadPackedFile(path), tensors));
-  EXPECT_TRUE(Same(ReadPackedFile(path, content), tensors));
+  EXPECT_TRUE(Same(ReadPackedFile(path).packed, tensors));
+  EXPECT_TRUE(Same(ReadPackedFile(path, content).packed, tensors));
   EXPECT_EQ(content, ContentHash(tensors));
 }
 
@@ -142,7 +142,7 @@ TEST(PackedFile, EveryFlippedBitIsRefusedOrChangesNothing) {
       bad[at] = static_cast<char>(bad[at] ^ (1 << bit));
       Overwrite(path, bad);
       try {
-        EXPECT_TRUE(Same(ReadPackedFile(path), tensors)) << "byte " << at << " bit " << bit;
+        EXPECT_TRUE(Same(ReadPackedFile(path).packed, tensors)) << "byte " << at << " bit " << bit;
       } catch (const Error& e) {
         EXPECT_TRUE(e.kind() == ErrorKind::kContent || e.kind() == ErrorKind::kNumeric) << e.what();
         EXPECT_EQ(e.place().file(), path);
@@ -379,8 +379,8 @@ TEST(Artefact, OpensWhatWasWritten) {
   EXPECT_TRUE(IsArtefact(f.folder));
   EXPECT_FALSE(IsArtefact(f.base));
   EXPECT_EQ(artefact.info(), f.info);
-  EXPECT_TRUE(Same(artefact.Layer(0), f.Layer(0)));
-  EXPECT_TRUE(Same(artefact.Layer(1), f.Layer(1)));
+  EXPECT_TRUE(Same(artefact.Layer(0).packed, f.Layer(0)));
+  EXPECT_TRUE(Same(artefact.Layer(1).packed, f.Layer(1)));
   EXPECT_TRUE(Same(artefact.Head(), f.Layer(2)));
   EXPECT_EQ(artefact.info().BitsPerQuantizedWeight(), 4.1);
   EXPECT_EQ(artefact.info().BitsPerModelWeight(), 10.05);

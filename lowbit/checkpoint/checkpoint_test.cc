@@ -126,7 +126,8 @@ TEST_F(CheckpointTest, LinksOfAHubCacheAreInsideTheFolder) {
     fs::copy_file(file.path(), blobs / Sha256Hex(name));
     fs::create_symlink("../../blobs/" + Sha256Hex(name), snapshot / name);
   }
-  EXPECT_EQ(Checkpoint(snapshot.string()).WeightsHash(Threads(2)), Checkpoint(kSharded).WeightsHash(Threads(2)));
+  EXPECT_EQ(Checkpoint(snapshot.string()).WeightsHash(Threads(2)),
+            Checkpoint(kSharded).WeightsHash(Threads(2)));
 }
 
 struct Poison {

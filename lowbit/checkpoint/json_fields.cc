@@ -51,6 +51,17 @@ std::string JsonFields::String(std::string_view key) {
   return value.get<std::string>();
 }
 
+std::vector<std::string> JsonFields::Strings(std::string_view key) {
+  std::vector<std::string> texts;
+  const Json& value = Get(key);
+  if (!value.is_array()) Refuse(key, "a list of texts");
+  for (const Json& text : value) {
+    if (!text.is_string()) Refuse(key, "a list of texts");
+    texts.push_back(text.get<std::string>());
+  }
+  return texts;
+}
+
 std::string JsonFields::Sha256(std::string_view key) {
   const Json& value = Get(key);
   const bool is_hash =

@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "lowbit/base/json.h"
 
@@ -22,8 +23,9 @@ class JsonFields {
                     uint64_t most = std::numeric_limits<int64_t>::max());
   double NonNegative(std::string_view key);
   bool Boolean(std::string_view key);
-  std::string String(std::string_view key);  // not empty
-  std::string Sha256(std::string_view key);  // 64 lower-case hexadecimal digits
+  std::string String(std::string_view key);                // not empty
+  std::vector<std::string> Strings(std::string_view key);  // a list of texts
+  std::string Sha256(std::string_view key);                // 64 lower-case hexadecimal digits
   const Json& Object(std::string_view key);
 
   void RefuseOthers() const;  // call last: a key that nobody asked for is an error

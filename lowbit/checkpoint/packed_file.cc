@@ -8,6 +8,7 @@
 
 #include "lowbit/base/hash.h"
 #include "lowbit/checkpoint/artefact.h"
+#include "lowbit/checkpoint/checkpoint.h"
 #include "lowbit/checkpoint/json_fields.h"
 #include "lowbit/checkpoint/safetensors.h"
 
@@ -16,6 +17,8 @@ namespace {
 
 constexpr std::string_view kSettingsKey = "packed:";  // followed by the tensor's name
 constexpr std::string_view kContentKey = "content";
+constexpr std::string_view kNotesKey = "notes";
+constexpr std::string_view kErrorKey = "squared_error";  // [Σ (w - ŵ)², Σ w²]
 constexpr std::string_view kVersionKey = "lowbit_packed";
 constexpr std::string_view kVersion = "1";
 
@@ -75,18 +78,24 @@ std::vector<Part> PartsOf(const std::string& name, const PackedTensor& p) {
 }
 
 // Everything a file holds, in the order it is written.
-std::vector<Part> AllParts(const PackedTensors& tensors) {
+std::vector<Part> AllParts(const LayerPatch& patch) {
   std::vector<Part> parts;
-  for (const auto& [name, packed] : tensors)
+  for (const auto& [name, packed] : patch.packed)
     std::ranges::move(PartsOf(name, packed), std::back_inserter(parts));
+  for (const auto& [name, vector] : patch.vectors) {
+    parts.push_back({name, DType::kF32, {vector.size()}, {}, std::as_bytes(std::span(vector))});
+  }
   // Wide types first: then every tensor is aligned for its type.
   std::ranges::stable_sort(parts, std::greater(), [](const Part& part) { return SizeOf(part.type); });
   return parts;
 }
 
-std::string HashOf(const PackedTensors& tensors, const std::vector<Part>& parts) {
+std::string HashOf(const LayerPatch& patch, const std::vector<Part>& parts) {
   Sha256 hash;
-  for (const auto& [name, packed] : tensors) hash.Update(name + "\n" + SettingsText(packed) + "\n");
+  for (const auto& [name, packed] : patch.packed) hash.Update(name + "\n" + SettingsText(packed) + "\n");
+  for (const auto& [name, vector] : patch.vectors) hash.Update(fmt::format("{}\n{}\n", name, vector.size()));
+  for (const std::string& note : patch.notes) hash.Update("note " + note + "\n");
+  if (patch.squared_error) hash.Update("error " + Json(*patch.squared_error).dump() + "\n");
   for (const Part& part : parts) hash.Update(part.bytes());  // the settings give their sizes
   return hash.Hex();
 }
@@ -209,9 +218,9 @@ const std::string& MetadataOf(const SafetensorsFile& file, std::string_view key)
               "missing, expected a file of packed tensors");
 }
 
-void CheckContent(const SafetensorsFile& file, const PackedTensors& tensors, std::string_view expected) {
+void CheckContent(const SafetensorsFile& file, const LayerPatch& patch, std::string_view expected) {
   const std::string& stored = MetadataOf(file, kContentKey);
-  const std::string actual = ContentHash(tensors);
+  const std::string actual = ContentHash(patch);
   const auto refuse = [&](std::string_view wanted, std::string_view by) {
     throw Error(
         ErrorKind::kContent, Place(file.path()),
@@ -224,17 +233,19 @@ void CheckContent(const SafetensorsFile& file, const PackedTensors& tensors, std
 
 }  // namespace
 
-std::string ContentHash(const PackedTensors& tensors) {
-  return HashOf(tensors, AllParts(tensors));
+std::string ContentHash(const LayerPatch& patch) {
+  return HashOf(patch, AllParts(patch));
 }
 
-std::string WritePackedFile(const std::string& path, const PackedTensors& tensors) {
-  const std::vector<Part> parts = AllParts(tensors);
-  std::string hash = HashOf(tensors, parts);
+std::string WritePackedFile(const std::string& path, const LayerPatch& patch) {
+  const std::vector<Part> parts = AllParts(patch);
+  std::string hash = HashOf(patch, parts);
   SafetensorsWriter writer(path);
   writer.SetMetadata(std::string(kVersionKey), std::string(kVersion));
   writer.SetMetadata(std::string(kContentKey), hash);
-  for (const auto& [name, packed] : tensors) {
+  if (patch.squared_error) writer.SetMetadata(std::string(kErrorKey), Json(*patch.squared_error).dump());
+  if (!patch.notes.empty()) writer.SetMetadata(std::string(kNotesKey), Json(patch.notes).dump());
+  for (const auto& [name, packed] : patch.packed) {
     writer.SetMetadata(std::string(kSettingsKey) + name, SettingsText(packed));
   }
   for (const Part& part : parts) writer.Declare(part.name, part.type, part.shape);
@@ -246,50 +257,88 @@ std::string WritePackedFile(const std::string& path, const PackedTensors& tensor
 
 namespace {
 
-PackedTensors ReadPacked(const SafetensorsFile& file, std::string_view content) {
+std::vector<std::string> ParseNotes(const std::string& text, const Place& place) {
+  std::vector<std::string> notes;
+  const Json json = ParseJson(text, place);
+  const auto refuse = [&] { throw Error(ErrorKind::kContent, place, "expected a list of texts"); };
+  if (!json.is_array()) refuse();
+  for (const Json& note : json) {
+    if (!note.is_string()) refuse();
+    notes.push_back(note.get<std::string>());
+  }
+  return notes;
+}
+
+std::pair<double, double> ParseError(const std::string& text, const Place& place) {
+  const Json json = ParseJson(text, place);
+  const auto is_sum = [](const Json& value) { return value.is_number() && value.get<double>() >= 0; };
+  if (!json.is_array() || json.size() != 2 || !is_sum(json[0]) || !is_sum(json[1])) {
+    throw Error(ErrorKind::kContent, place, "expected two sums of squares");
+  }
+  return {json[0].get<double>(), json[1].get<double>()};
+}
+
+// A tensor that is no part of a packed one: finite f32 values in a row.
+std::vector<float> ReadVector(const SafetensorsFile& file, const TensorEntry& entry) {
+  const TensorView view = file.Get(entry.name);
+  const Place place = Place(file.path()).Tensor(Printable(entry.name));
+  if (view.type != DType::kF32 || view.shape.size() != 1) {
+    throw Error(
+        ErrorKind::kContent, place,
+        fmt::format("belongs to no packed tensor, expected codes, scales, zeros, means or order of one, or a "
+                    "vector of F32, not {} {}",
+                    Name(view.type), ShapeText(view.shape)));
+  }
+  RequireFinite(view, entry.name, file.path());
+  return ToFloatVector(view);
+}
+
+LayerPatch ReadPacked(const SafetensorsFile& file, std::string_view content) {
   const std::string& path = file.path();
   if (const std::string& version = MetadataOf(file, kVersionKey); version != kVersion) {
     throw Error(ErrorKind::kContent, Place(path).Key("__metadata__").Key(kVersionKey),
                 fmt::format("\"{}\", expected \"{}\"", Printable(version, 40), kVersion));
   }
-  PackedTensors tensors;
+  LayerPatch patch;
   std::set<std::string, std::less<>> used;
   for (const auto& [key, settings] : file.header().metadata) {
     if (key.starts_with(kSettingsKey)) {
       const std::string name = key.substr(kSettingsKey.size());
       TensorReader reader(file, name, settings);
       used.insert(reader.used().begin(), reader.used().end());
-      tensors.emplace(name, reader.Take());
+      patch.packed.emplace(name, reader.Take());
+    } else if (key == kNotesKey) {
+      patch.notes = ParseNotes(settings, Place(path).Key("__metadata__").Key(kNotesKey));
+    } else if (key == kErrorKey) {
+      patch.squared_error = ParseError(settings, Place(path).Key("__metadata__").Key(kErrorKey));
     } else if (key != kVersionKey && key != kContentKey) {
       throw Error(ErrorKind::kContent, Place(path).Key("__metadata__").Key(Printable(key, 100)),
                   "unknown key");
     }
   }
   for (const TensorEntry& entry : file.header().tensors) {
-    if (used.contains(entry.name)) continue;
-    throw Error(ErrorKind::kContent, Place(path).Tensor(Printable(entry.name)),
-                "belongs to no packed tensor, expected codes, scales, zeros, means or order of one");
+    if (!used.contains(entry.name)) patch.vectors.emplace(entry.name, ReadVector(file, entry));
   }
-  CheckContent(file, tensors, content);
-  return tensors;
+  CheckContent(file, patch, content);
+  return patch;
 }
 
 }  // namespace
 
-PackedTensors ReadPackedFile(const std::string& path, std::string_view content) {
+LayerPatch ReadPackedFile(const std::string& path, std::string_view content) {
   const SafetensorsFile file(path);
   try {
-    PackedTensors tensors = ReadPacked(file, content);
+    LayerPatch patch = ReadPacked(file, content);
     file.RequireIntact();
-    return tensors;
+    return patch;
   } catch (const Error&) {
     file.RequireIntact();  // what is wrong with it otherwise, zeros in place of bytes may have caused
     throw;
   }
 }
 
-PackedTensors ParsePackedFile(std::span<const std::byte> file, const std::string& path,
-                              std::string_view content) {
+LayerPatch ParsePackedFile(std::span<const std::byte> file, const std::string& path,
+                           std::string_view content) {
   return ReadPacked(SafetensorsFile(file, path), content);
 }
 

@@ -182,8 +182,8 @@ TensorView SafetensorsFile::View(const TensorEntry& entry) const {
         fmt::format("dtype {}, which lowbit does not read; expected BF16, F16 or F32", entry.type_name))
         .Hint("weights that another tool quantized cannot be used; take the original checkpoint");
   }
-  return {*entry.type, entry.shape,
-          bytes_.subspan(header_.data_start + entry.begin, entry.end - entry.begin), file_.has_value()};
+  return {*entry.type, entry.shape, bytes_.subspan(header_.data_start + entry.begin, entry.end - entry.begin),
+          file_.has_value()};
 }
 
 }  // namespace lowbit

@@ -18,6 +18,13 @@ using ::testing::HasSubstr;
 
 const std::string kModels = LOWBIT_TESTDATA "/models/";
 
+QuantizeResult Quantize(const std::string& model, const std::string& recipe, const std::string& out) {
+  const Threads one(1);
+  const auto backend = MakeBackend("cpu", "f32", one);
+  const std::vector<QuantizeCell> cells = {{ParseRecipe(recipe), out}};
+  return QuantizeFolder(model, cells, *backend)[0];
+}
+
 TEST(Inspect, FactsOfATinyModelAreItsOwn) {
   const Inspection in = Inspect(kModels + "tiny-qwen3-bf16-sharded");
   EXPECT_EQ(in.architecture, "Qwen3ForCausalLM");
@@ -56,7 +63,7 @@ TEST(Inspect, ArtefactEstimateIsTheSizeOfTheArtefactThatIsMade) {
   for (const ArtefactEstimate& estimate : in.artefacts) {
     SCOPED_TRACE(estimate.recipe);
     fs::remove_all(out);
-    const QuantizeResult made = QuantizeModel(model, ParseRecipe(estimate.recipe), out, Threads(1));
+    const QuantizeResult made = Quantize(model, estimate.recipe, out);
     EXPECT_DOUBLE_EQ(made.info.BitsPerQuantizedWeight(), estimate.bits_per_weight);
     uint64_t stored = 0;
     for (const auto& [name, file] : made.info.files) {
@@ -72,7 +79,7 @@ TEST(Inspect, ArtefactEstimateIsTheSizeOfTheArtefactThatIsMade) {
 TEST(Inspect, ArtefactIsShownWithItsBase) {
   const TestFolder folder;
   const std::string out = folder.File("q");
-  QuantizeModel(kModels + "tiny-llama3", ParseRecipe("rtn-w4-g32"), out, Threads(1));
+  Quantize(kModels + "tiny-llama3", "rtn-w4-g32", out);
   const Inspection in = Inspect(out);
   ASSERT_TRUE(in.artefact.has_value());
   EXPECT_EQ(in.architecture, "LlamaForCausalLM");

@@ -2,8 +2,11 @@
 // lowbit quantize: rounds a checkpoint into an artefact.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "lowbit/base/human.h"
 #include "lowbit/base/json.h"
@@ -20,19 +23,24 @@ namespace lowbit {
 namespace {
 
 struct Options {
-  std::string model, recipe, out;
-  CalibrationOptions calibration_flags;
-  std::optional<CalibrationSpec> calibration;  // what they ask for
+  std::string model, out;
+  std::vector<std::string> recipes;
+  CalibrationOptions calibration;
+  ComputeOptions compute;
   MemoryOptions memory;
-  int threads = 0;
   bool json = false;
+
+  // Of one recipe the folder itself, of several a folder in it.
+  std::string FolderOf(const Recipe& recipe) const {
+    return recipes.size() == 1 ? out : (std::filesystem::path(out) / recipe.Text()).string();
+  }
 };
 
-Json ToJson(const Options& options, const QuantizeResult& result) {
+Json ToJson(const Options& options, const QuantizeCell& cell, const QuantizeResult& result) {
   const ArtefactInfo& info = result.info;
   return {{"model", options.model},
           {"recipe", info.recipe},
-          {"artefact", options.out},
+          {"artefact", cell.out_folder},
           {"quantized_weights", info.quantized_weights},
           {"bits_per_quantized_weight", info.BitsPerQuantizedWeight()},
           {"model_weights", info.model_weights},
@@ -44,10 +52,11 @@ Json ToJson(const Options& options, const QuantizeResult& result) {
           {"files", info.files.size()},
           {"kept_files", result.kept_files},
           {"peak_bytes", PeakMemoryBytes()},
+          {"notes", info.notes},
           {"seconds", info.seconds}};
 }
 
-void Print(const Options& options, const QuantizeResult& result) {
+void Print(const Options& options, const QuantizeCell& cell, const QuantizeResult& result) {
   const ArtefactInfo& info = result.info;
   fmt::print("{} of {}\n", info.recipe, options.model);
   fmt::print("  quantized    {} weights at {:.3f} bits each, scales and zero points counted\n",
@@ -56,34 +65,52 @@ void Print(const Options& options, const QuantizeResult& result) {
              info.BitsPerModelWeight(), HumanBytes((info.model_bits + 7) / 8), HumanBytes(info.base_bytes));
   fmt::print("  error        {:.4g} of the weights' norm\n", info.relative_error);
   fmt::print("  written      {} in {} to {}\n", HumanBytes(info.FileBytes()), HumanSeconds(info.seconds),
-             options.out);
+             cell.out_folder);
   if (result.kept_files > 0) {
     fmt::print("  kept         {} of {} files, from an earlier run with the same inputs\n", result.kept_files,
                info.files.size());
   }
-  LogDetail(fmt::format("most memory held: {}", HumanBytes(PeakMemoryBytes())));
-  LogInfo(fmt::format("next: lowbit eval {} --tasks wikitext2", options.out));
+  for (const std::string& note : info.notes) fmt::print("  note         {}\n", note);
 }
 
 // A text that nothing learns from would change nothing, and nobody would notice.
-void RequireUseOfCalibration(const Options& options, const Recipe& recipe) {
-  const Method* method = FindMethod(recipe.method);
-  if (!options.calibration.has_value() || (method != nullptr && method->Info().needs_calibration)) return;
+void RequireUseOfCalibration(bool given, std::span<const QuantizeCell> cells) {
+  const bool needed =
+      std::ranges::any_of(cells, [](const QuantizeCell& cell) { return cell.recipe.NeedsCalibration(); });
+  if (!given || needed) return;
   throw Error(ErrorKind::kUsage,
-              fmt::format("'{}' learns from no text, expected no --calib with it", recipe.method));
+              fmt::format("'{}' learns from no text, expected no --calib with it", cells[0].recipe.Text()));
 }
 
-void RunQuantize(Options& options) {
-  const Recipe recipe = ParseRecipe(options.recipe);
-  options.calibration = options.calibration_flags.Spec();
-  RequireUseOfCalibration(options, recipe);
+void RunQuantize(const Options& options) {
+  std::vector<QuantizeCell> cells;
+  for (const std::string& text : options.recipes) {
+    const Recipe recipe = ParseRecipe(text);
+    for (const QuantizeCell& other : cells) {
+      if (other.recipe == recipe)
+        throw Error(ErrorKind::kUsage, fmt::format("recipe '{}' is there twice", recipe.Text()));
+    }
+    cells.push_back({recipe, options.FolderOf(recipe)});
+  }
+  const std::optional<CalibrationSpec> calibration = options.calibration.Spec();
+  RequireUseOfCalibration(calibration.has_value(), cells);
   if (options.json) Progress::SetEnabled(false);
-  const QuantizeResult result =
-      QuantizeModel(options.model, recipe, options.out, Threads(options.threads), options.memory.Budget());
+  const ComputeContext context(options.compute);
+  const std::vector<QuantizeResult> results = QuantizeFolder(
+      options.model, cells, *context.backend, calibration ? &*calibration : nullptr, options.memory.Budget());
+  Json all = Json::array();
+  for (size_t i = 0; i < cells.size(); ++i) {
+    if (options.json) {
+      all.push_back(ToJson(options, cells[i], results[i]));
+    } else {
+      Print(options, cells[i], results[i]);
+    }
+  }
   if (options.json) {
-    fmt::print("{}\n", ToJson(options, result).dump(2, ' ', false, Json::error_handler_t::replace));
+    fmt::print("{}\n", (all.size() == 1 ? all[0] : all).dump(2, ' ', false, Json::error_handler_t::replace));
   } else {
-    Print(options, result);
+    LogDetail(fmt::format("most memory held: {}", HumanBytes(PeakMemoryBytes())));
+    LogInfo(fmt::format("next: lowbit eval {} --tasks wikitext2", cells[0].out_folder));
   }
 }
 
@@ -99,10 +126,13 @@ std::string Footer() {
          "\nOptions:\n"
          "  head=keep|w8-g64|…    embedding and lm_head; kept as they are by default\n"
          "  scale=f16|f32         type of the scales\n"
-         "  grid=gptq|awq|absmax|rot|full, range=minmax|mse    how levels follow from weights\n"
+         "  grid=gptq|awq|absmax|rot|full, range=minmax|mse|hdiag    how levels follow from weights; hdiag\n"
+         "                        weighs errors by how large each input is and needs --calib\n"
+         "  act_order=, static_groups=, fresh_range=true|false, damp=0.01    of gptq (docs/methods.md)\n"
          "Examples:\n"
          "  lowbit quantize Qwen3-0.6B rtn-w4-g128 -o q4\n"
          "  lowbit quantize Qwen3-0.6B rtn-w3-g64-sym:head=w8-g64 -o q3\n"
+         "  lowbit quantize Qwen3-0.6B gptq-w4-g128 gptq-w3-g128:act_order=true --calib c4 -o sweep\n"
          "A run that was stopped goes on where it was when the same command is given again.";
 }
 
@@ -112,13 +142,14 @@ void AddQuantizeCommand(CLI::App& app) {
   CLI::App* command = app.add_subcommand("quantize", "round a checkpoint to few bits, into an artefact");
   auto options = std::make_shared<Options>();
   command->add_option("model", options->model, "folder of a Hugging Face checkpoint")->required();
-  command->add_option("recipe", options->recipe, "what to do, see below")->required();
-  command->add_option("-o,--output", options->out, "folder for the artefact")->required();
+  command->add_option("recipes", options->recipes, "what to do, see below; several share one pass")
+      ->required();
   command
-      ->add_option("-t,--threads", options->threads,
-                   "threads (default: $OMP_NUM_THREADS, else all cores); never changes a result")
-      ->check(CLI::Range(1, 1024));
-  options->calibration_flags.AddTo(*command);
+      ->add_option("-o,--output", options->out,
+                   "folder for the artefact; of several recipes, of their folders")
+      ->required();
+  options->compute.AddTo(*command, "f32");
+  options->calibration.AddTo(*command);
   options->memory.AddTo(*command);
   command->add_flag("--json", options->json, "machine-readable output on stdout");
   command->footer(Footer());

@@ -104,8 +104,25 @@ ArtefactSource::ArtefactSource(const std::string& folder)
     head_[name] = std::make_shared<PackedTensor>(std::move(packed));
 }
 
+std::set<std::string> ReplaceVectors(const std::map<std::string, std::vector<float>>& vectors,
+                                     const std::string& prefix, LayerWeights& weights) {
+  std::set<std::string> used;
+  const auto replace = [&](auto& kept, std::string_view suffix) {
+    for (auto& [name, values] : kept) {
+      const auto it = vectors.find(fmt::format("{}{}.{}", prefix, name, suffix));
+      if (it == vectors.end() || it->second.size() != values.size()) continue;
+      values = it->second;
+      used.insert(it->first);
+    }
+  };
+  replace(weights.norms, "weight");
+  replace(weights.biases, "bias");
+  return used;
+}
+
 LayerWeights ArtefactSource::Layer(size_t index) const {
-  PackedTensors packed = artefact_.Layer(index);
+  LayerPatch patch = artefact_.Layer(index);
+  PackedTensors& packed = patch.packed;
   LayerWeights weights =
       base_.LayerWithout(index, [&](const std::string& tensor) { return packed.contains(tensor); });
   const std::string prefix = ModelLayout::LayerPrefix(index);
@@ -121,10 +138,12 @@ LayerWeights ArtefactSource::Layer(size_t index) const {
     weights.linears[linear.name] = std::make_shared<PackedTensor>(std::move(it->second));
     packed.erase(it);
   }
-  if (packed.empty()) return weights;
+  for (const std::string& name : ReplaceVectors(patch.vectors, prefix, weights)) patch.vectors.erase(name);
+  if (patch.Empty()) return weights;
+  const std::string& other = packed.empty() ? patch.vectors.begin()->first : packed.begin()->first;
   throw Error(ErrorKind::kContent,
-              Place(artefact_.folder() + "/" + LayerFileName(index)).Tensor(Printable(packed.begin()->first)),
-              fmt::format("not a linear of layer {} of the base checkpoint", index));
+              Place(artefact_.folder() + "/" + LayerFileName(index)).Tensor(Printable(other)),
+              fmt::format("not a linear, norm or bias of layer {} of the base checkpoint", index));
 }
 
 uint64_t ArtefactSource::StoredBytes(size_t index) const {

@@ -27,6 +27,11 @@ struct LayerWeights {
   std::map<std::string, std::vector<float>, std::less<>> norms;
 };
 
+// Norms and biases of a layer give way to those of `vectors`, named in full, that have their size. Returns the
+// names that were used.
+std::set<std::string> ReplaceVectors(const std::map<std::string, std::vector<float>>& vectors,
+                                     const std::string& prefix, LayerWeights& weights);
+
 class LayerSource {
  public:
   virtual ~LayerSource() = default;

@@ -1,163 +1,171 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lowbit/quant/layer_stream.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <functional>
-#include <future>
 
 #include "lowbit/base/build_info.h"
-#include "lowbit/base/files.h"
 #include "lowbit/base/hash.h"
 #include "lowbit/base/human.h"
 #include "lowbit/base/log.h"
 #include "lowbit/base/progress.h"
-#include "lowbit/base/stopwatch.h"
-#include "lowbit/quant/model_rounder.h"
-#include "lowbit/quant/output_folder.h"
+#include "lowbit/quant/quantize_plan.h"
+#include "lowbit/quant/recipe_run.h"
+#include "lowbit/text/tokenizer.h"
 
 namespace lowbit {
 namespace fs = std::filesystem;
 
 namespace {
 
-void RequireDiskSpace(const std::string& folder, const std::vector<PlannedFile>& files) {
-  uint64_t needed = 0;
-  for (const PlannedFile& file : files) needed += file.Bytes();
-  std::error_code code;
-  const fs::space_info space = fs::space(folder, code);
-  if (code || space.available >= needed) return;
-  throw WriteError(folder, fmt::format("{} free on this disk, expected at least {}",
-                                       HumanBytes(space.available), HumanBytes(needed)));
+using Runs = std::vector<std::unique_ptr<RecipeRun>>;
+
+void RequireWork(std::span<const QuantizeCell> cells, const std::string& model_folder) {
+  for (const QuantizeCell& cell : cells) {
+    if (cell.recipe.IsFull()) {
+      throw Error(ErrorKind::kUsage,
+                  "recipe 'full' quantizes nothing, expected one that does, as rtn-w4-g128");
+    }
+    RequireUsableOutput(cell.out_folder, model_folder);
+  }
 }
 
-// Makes, or keeps, one file after the other, then writes the manifest.
-QuantizeResult RoundAndWrite(const CheckpointSource& model, const Recipe& recipe,
-                             const ArtefactInputs& inputs, OutputFolder& out, const Threads& threads) {
-  const Stopwatch watch;
-  ModelRounder rounder(model, recipe, threads);
-  RequireDiskSpace(out.path(), rounder.files());
-  out.Begin();
+ArtefactInputs InputsOf(const QuantizeJob& job, const Recipe& recipe, const std::string& weights_hash) {
+  const fs::path folder = job.model.checkpoint().folder();
+  ArtefactInputs inputs{.weights_hash = weights_hash,
+                        .config_hash = Sha256OfFile((folder / "config.json").string()),
+                        .recipe = recipe.Text(),
+                        .code_version = CodeVersion(),
+                        .calibration = {}};
+  if (recipe.NeedsCalibration()) {
+    inputs.calibration = fmt::format("{} compute={}", job.calibration->Key(), Name(job.backend.compute()));
+  }
+  return inputs;
+}
 
-  QuantizeResult result;
-  ArtefactInfo& info = result.info;
-  Progress progress("quantizing", rounder.files().size());
-  // A file is written while the next one is rounded. One at a time, so that they appear in order.
-  std::future<ArtefactFile> writing;
-  std::string written;
-  const auto finish_writing = [&] {
-    if (writing.valid()) info.files[written] = writing.get();
-  };
-  for (size_t i = 0; i < rounder.files().size(); ++i) {
-    const PlannedFile& file = rounder.files()[i];
-    PackedTensors kept = out.Kept(file.name).value_or(PackedTensors{});
-    const bool keeps = file.Describes(kept);
-    if (!keeps) kept.clear();
-    PackedTensors packed = rounder.Round(i, std::move(kept));
-    model.checkpoint().RequireIntact();  // before a file says what its weights were
-    finish_writing();
-    written = file.name;
-    writing = std::async(std::launch::async, [&out, name = file.name, keeps, tensors = std::move(packed)] {
-      return keeps ? out.Describe(name, tensors) : out.Write(name, tensors);
-    });
-    result.kept_files += keeps ? 1 : 0;
-    progress.Step(file.name);
+// All layers of all runs that are not finished.
+class Sweep {
+ public:
+  Sweep(const QuantizeJob& job, const QuantizePlan& plan, Runs& runs) : job_(job), plan_(plan), runs_(runs) {}
+
+  void Run() {
+    for (RecipeRun* run : Unfinished()) run->Begin();
+    OpenStreams();
+    const size_t layers = job_.model.layout().layers.size();
+    Progress progress("quantizing", layers);
+    for (size_t layer = 0; layer < layers; ++layer) {
+      DoLayer(layer);
+      progress.Step(fmt::format("layer {}", layer));
+    }
+    for (RecipeRun* run : Unfinished()) run->DoHead();
   }
 
-  finish_writing();
-
-  info.base_folder = model.checkpoint().folder();
-  info.base_bytes = model.checkpoint().TensorBytes();
-  info.weights_hash = inputs.weights_hash;
-  info.config_hash = inputs.config_hash;
-  info.recipe = inputs.recipe;
-  info.code_version = inputs.code_version;
-  info.layers = model.layout().layers.size();
-  info.has_head = recipe.head.has_value();
-  rounder.Describe(info);
-  info.seconds = watch.Seconds();
-  out.Finish(info);
-  return result;
-}
-
-}  // namespace
-
-std::string QuantizePlan::Text() const {
-  return fmt::format("quantize: about {}, reads {} and writes {}; memory {}", HumanSeconds(seconds),
-                     HumanBytes(bytes_read), HumanBytes(bytes_written), HumanBytes(peak_bytes));
-}
-
-QuantizePlan PlanQuantize(const CheckpointSource& model, const Recipe& recipe, const Threads& threads,
-                          const MemoryBudget& budget) {
-  QuantizePlan plan;
-  for (const PlannedFile& file : PlanFiles(model, recipe)) plan.bytes_written += file.Bytes();
-  plan.bytes_read = model.checkpoint().TensorBytes();
-  plan.peak_bytes = ResidentMemoryBytes() + ModelRounder::PeakBytes(model, recipe);
-  if (!budget.least && plan.peak_bytes > budget.Bytes()) {
-    throw Error(ErrorKind::kResource,
-                fmt::format("{} of memory {}, expected at least {} to quantize {}",
-                            HumanBytes(budget.Bytes()), budget.bytes > 0 ? "allowed by --ram" : "to be had",
-                            HumanBytes(plan.peak_bytes), model.checkpoint().folder()));
+ private:
+  std::vector<RecipeRun*> Unfinished() const {
+    std::vector<RecipeRun*> unfinished;
+    for (const auto& run : runs_) {
+      if (!run->IsFinished()) unfinished.push_back(run.get());
+    }
+    return unfinished;
   }
-  plan.seconds = ModelRounder(model, recipe, threads).ProbeSeconds();
-  return plan;
-}
 
-namespace {
+  std::unique_ptr<CalibrationStream> NewStream() const {
+    const std::string folder = plan_.scratch_file ? job_.budget.ScratchFolder() : std::string();
+    return std::make_unique<CalibrationStream>(job_.model, *job_.calibration, job_.backend,
+                                               ActivationsPlace{folder});
+  }
 
-// `before_work` is called once nothing stands in the way any more.
-QuantizeResult QuantizeInto(const CheckpointSource& model, const Recipe& recipe,
-                            const std::string& out_folder, const Threads& threads,
-                            const std::string& weights_hash, const std::function<void()>& before_work) {
-  const std::string& model_folder = model.checkpoint().folder();
-  const ArtefactInputs inputs{
-      .weights_hash = weights_hash.empty() ? model.checkpoint().WeightsHash(threads) : weights_hash,
-      .config_hash = Sha256OfFile((fs::path(model_folder) / "config.json").string()),
-      .recipe = recipe.Text(),
-      .code_version = CodeVersion()};
-  OutputFolder out(out_folder, inputs);
-  std::optional<ArtefactInfo> finished = out.Finished();
-  if (!finished) {
-    try {
-      before_work();
-      return RoundAndWrite(model, recipe, inputs, out, threads);
-    } catch (...) {
-      out.GiveUp();
-      throw;
+  void OpenStreams() {
+    for (RecipeRun* run : Unfinished()) {
+      if (run->LayersToMake() == 0) continue;
+      if (run->HasOwnStream()) run->Follow(NewStream());
+      if (!run->LearnsFromFloat()) continue;
+      float_layers_ = std::max(float_layers_, run->LayersToMake());
+      if (!float_) float_ = NewStream();
     }
   }
-  finished->base_folder = model_folder;  // it may have moved since
-  out.Finish(*finished);
-  return {*finished, finished->files.size()};
-}
 
-void RequireWork(const Recipe& recipe, const std::string& out_folder, const std::string& model_folder) {
-  if (recipe.IsFull()) {
-    throw Error(ErrorKind::kUsage, "recipe 'full' quantizes nothing, expected one that does, as rtn-w4-g128");
+  void DoLayer(size_t layer) {
+    const std::vector<RecipeRun*> runs = Unfinished();
+    const auto any = [&](const auto& predicate) { return std::ranges::any_of(runs, predicate); };
+    const bool calibrates = any([&](const RecipeRun* run) {
+      return (run->HasOwnStream() || run->LearnsFromFloat()) && layer < run->LayersToMake();
+    });
+    const LayerWeights weights = calibrates ? job_.model.Layer(layer) : LayerWeights();
+    LayerRecord record;
+    if (float_ && layer < float_layers_) {
+      record = float_->Record(
+          layer, weights,
+          any([&](const RecipeRun* run) { return run->LearnsFromFloat() && run->Misses(layer); }),
+          any([&](const RecipeRun* run) { return run->LearnsFromRows() && run->Misses(layer); }));
+    }
+    for (RecipeRun* run : runs) {
+      if (layer == run->LayersToMake()) run->Follow(nullptr);  // nothing behind this is to be made
+      run->DoLayer(layer, weights, record, float_.get());
+    }
+    job_.model.Release(layer);
+    if (layer + 1 < job_.model.layout().layers.size()) job_.model.Prefetch(layer + 1);
   }
-  RequireUsableOutput(out_folder, model_folder);
+
+  const QuantizeJob& job_;
+  const QuantizePlan& plan_;
+  Runs& runs_;
+  std::unique_ptr<CalibrationStream> float_;
+  size_t float_layers_ = 0;
+};
+
+// `before_work` is called once nothing stands in the way any more.
+std::vector<QuantizeResult> QuantizeInto(const QuantizeJob& job, std::span<const QuantizeCell> cells,
+                                         const std::function<void(const QuantizePlan&)>& before_work) {
+  std::vector<Recipe> recipes;
+  for (const QuantizeCell& cell : cells) recipes.push_back(cell.recipe);
+  const QuantizePlan plan = PlanQuantize(job, recipes);
+  const std::string hash =
+      job.weights_hash.empty() ? job.model.checkpoint().WeightsHash(job.backend.threads()) : job.weights_hash;
+  Runs runs;
+  std::vector<QuantizeResult> results;
+  try {
+    for (const QuantizeCell& cell : cells) {
+      runs.push_back(std::make_unique<RecipeRun>(job, cell, InputsOf(job, cell.recipe, hash)));
+    }
+    if (!std::ranges::all_of(runs, [](const auto& run) { return run->IsFinished(); })) {
+      before_work(plan);
+      Sweep(job, plan, runs).Run();
+    }
+    for (const auto& run : runs) results.push_back(run->Finish());
+  } catch (...) {
+    for (const auto& run : runs) {
+      if (!run->IsFinished()) run->GiveUp();
+    }
+    throw;
+  }
+  return results;
 }
 
 }  // namespace
 
-QuantizeResult QuantizeModel(const CheckpointSource& model, const Recipe& recipe,
-                             const std::string& out_folder, const Threads& threads,
-                             const std::string& weights_hash) {
-  RequireWork(recipe, out_folder, model.checkpoint().folder());
-  return QuantizeInto(model, recipe, out_folder, threads, weights_hash, [] {});
+std::vector<QuantizeResult> QuantizeModel(const QuantizeJob& job, std::span<const QuantizeCell> cells) {
+  RequireWork(cells, job.model.checkpoint().folder());
+  return QuantizeInto(job, cells, [](const QuantizePlan&) {});
 }
 
-QuantizeResult QuantizeModel(const std::string& model_folder, const Recipe& recipe,
-                             const std::string& out_folder, const Threads& threads,
-                             const MemoryBudget& budget) {
+std::vector<QuantizeResult> QuantizeFolder(const std::string& model_folder,
+                                           std::span<const QuantizeCell> cells, const Backend& backend,
+                                           const CalibrationSpec* calibration, const MemoryBudget& budget) {
   if (IsArtefact(model_folder)) {
     throw Error(ErrorKind::kUsage, Place(model_folder),
                 "is quantized already, expected a Hugging Face checkpoint")
         .Hint(fmt::format("its base is {}", ReadArtefactInfo(model_folder).base_folder));
   }
   const CheckpointSource model(model_folder);
-  RequireWork(recipe, out_folder, model_folder);
-  const QuantizePlan plan = PlanQuantize(model, recipe, threads, budget);
-  return QuantizeInto(model, recipe, out_folder, threads, "", [&] { LogInfo("plan " + plan.Text()); });
+  RequireWork(cells, model_folder);
+  std::optional<CalibrationSet> set;
+  const bool needed =
+      std::ranges::any_of(cells, [](const QuantizeCell& cell) { return cell.recipe.NeedsCalibration(); });
+  if (needed && calibration != nullptr) set = LoadCalibrationSet(*calibration, Tokenizer::Load(model_folder));
+  const QuantizeJob job{model, backend, set ? &*set : nullptr, budget};
+  return QuantizeInto(job, cells, [](const QuantizePlan& plan) { LogInfo("plan " + plan.Text()); });
 }
 
 }  // namespace lowbit

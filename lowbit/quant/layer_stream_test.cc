@@ -27,7 +27,10 @@ std::string TinyModel(std::string_view name) {
 
 QuantizeResult Quantize(const std::string& model, std::string_view recipe, const std::string& out,
                         int threads = 2) {
-  return QuantizeModel(model, ParseRecipe(recipe), out, Threads(threads));
+  const Threads pool(threads);
+  const auto backend = MakeBackend("cpu", "f32", pool);
+  const std::vector<QuantizeCell> cells = {{ParseRecipe(recipe), out}};
+  return QuantizeFolder(model, cells, *backend)[0];
 }
 
 // What() of the Error of this kind that quantizing throws.
@@ -78,7 +81,7 @@ TEST(QuantizeModel, RoundsEveryLinearOfEveryLayerAndNothingElse) {
       const Checkpoint base(TinyModel(name));
       RoundingError error;
       for (size_t l = 0; l < source.layout().layers.size(); ++l) {
-        const PackedTensors layer = source.artefact().Layer(l);
+        const PackedTensors layer = source.artefact().Layer(l).packed;
         EXPECT_EQ(layer.size(), 7u);
         for (const LinearSpec& linear : source.layout().layers[l].linears) {
           const std::string tensor = ModelLayout::LayerPrefix(l) + linear.name + ".weight";
@@ -252,8 +255,10 @@ TEST(QuantizeModel, KnownWeightsHashGivesTheSameArtefact) {
   const TestFolder folder;
   const CheckpointSource source(TinyModel("tiny-qwen3"));
   const ArtefactInfo a = Quantize(TinyModel("tiny-qwen3"), "rtn-w4-g32", folder.File("a")).info;
-  const ArtefactInfo b =
-      QuantizeModel(source, ParseRecipe("rtn-w4-g32"), folder.File("b"), Threads(1), a.weights_hash).info;
+  const Threads one(1);
+  const auto backend = MakeBackend("cpu", "f32", one);
+  const std::vector<QuantizeCell> cells = {{ParseRecipe("rtn-w4-g32"), folder.File("b")}};
+  const ArtefactInfo b = QuantizeModel({source, *backend, nullptr, {}, a.weights_hash}, cells)[0].info;
   EXPECT_EQ(a.weights_hash, b.weights_hash);
   EXPECT_EQ(a.files, b.files);
 }

@@ -3,13 +3,29 @@
 #include <array>
 
 #include "lowbit/quant/method.h"
+#include "lowbit/quant/rounding.h"
 
 namespace lowbit {
 
-const Method& Rtn();  // methods/rtn.cc
+const Method& Rtn();   // methods/rtn.cc
+const Method& Gptq();  // methods/gptq.cc
+const Method& Awq();   // methods/rtn.cc
+
+Stream Method::Learns(const Recipe& recipe) const {
+  return recipe.weights.range == RangeSearch::kHdiag || recipe.awq ? Stream::kFloat : Stream::kNone;
+}
+
+std::unique_ptr<RoundContext> Method::Prepare(const Recipe&, const WeightSpec&, const StepInputs&,
+                                              const Place&, const Threads&, Notes&) const {
+  return nullptr;
+}
+
+PackedTensor Method::Make(size_t rows, size_t cols, const RoundJob& job) const {
+  return MakePacked(rows, cols, job.spec);
+}
 
 std::span<const Method* const> Methods() {
-  static const std::array methods = {&Rtn()};
+  static const std::array methods = {&Rtn(), &Gptq(), &Awq()};
   return methods;
 }
 

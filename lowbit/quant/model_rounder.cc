@@ -6,6 +6,7 @@
 
 #include "lowbit/base/hash.h"
 #include "lowbit/base/stopwatch.h"
+#include "lowbit/quant/gptq_loops.h"
 
 namespace lowbit {
 namespace {
@@ -85,35 +86,59 @@ ModelRounder::ModelRounder(const CheckpointSource& model, const Recipe& recipe, 
       threads_(threads),
       files_(PlanFiles(model, recipe)) {}
 
-PackedTensors ModelRounder::Round(size_t index, PackedTensors kept) {
-  const bool is_layer = index < model_.layout().layers.size();
-  // Embedding and head are rounded to nearest whatever the method: no stage says what they read.
-  const Method& method = is_layer ? method_ : *FindMethod("rtn");
+const Method& ModelRounder::MethodOf(size_t index) const {
+  return index < model_.layout().layers.size() ? method_ : *FindMethod("rtn");
+}
+
+const PlannedMatrix& ModelRounder::MatrixOf(size_t layer, const std::string& linear) const {
+  const std::string name = WeightName(layer, linear);
+  const auto matrix = std::ranges::find(files_[layer].matrices, name, &PlannedMatrix::name);
+  LOWBIT_ASSERT(matrix != files_[layer].matrices.end());
+  return *matrix;
+}
+
+PackedTensors ModelRounder::Round(size_t index, PackedTensors kept, const ContextOf& context_of) {
   for (const PlannedMatrix& matrix : files_[index].matrices) {
     const auto [entry, is_new] = kept.try_emplace(matrix.name);
-    PackedTensor& packed = entry->second;
-    if (is_new) packed = MakePacked(matrix.rows, matrix.cols, files_[index].spec);
-    Count(matrix.name, packed, RoundMatrix(matrix, method, files_[index].spec, is_new, packed));
-    model_.checkpoint().Release(matrix.name);
+    RoundOne(index, matrix, context_of ? context_of(matrix) : nullptr, is_new, entry->second);
   }
   return kept;
 }
 
+void ModelRounder::RoundOne(size_t index, const PlannedMatrix& matrix, const RoundContext* context,
+                            bool is_new, PackedTensor& packed, const Matrix* rescaled) {
+  const RoundingError error =
+      RoundMatrix(matrix, MethodOf(index), files_[index].spec, context, rescaled, is_new, packed);
+  Count(matrix.name, packed, error);
+  model_.checkpoint().Release(matrix.name);
+}
+
 // Some rows at a time are converted, rounded and measured while they are in a core's cache.
 RoundingError ModelRounder::RoundMatrix(const PlannedMatrix& matrix, const Method& method,
-                                        const WeightSpec& spec, bool is_new, PackedTensor& packed) const {
+                                        const WeightSpec& spec, const RoundContext* context,
+                                        const Matrix* rescaled, bool is_new, PackedTensor& packed) const {
   static const Threads serial(1);
-  const size_t step = std::max<size_t>(1, kWeightsPerPiece / matrix.cols);
+  const std::string& source = model_.checkpoint().folder();
+  const auto job = [&](MatView<const float> weights, size_t first) {
+    return RoundJob{weights, first, matrix.name, source, recipe_, spec, serial, context};
+  };
+  if (is_new) packed = method.Make(matrix.rows, matrix.cols, job({}, 0));
+  const size_t unit = context == nullptr ? 1 : kLanes;  // GPTQ works on as many rows side by side
+  const size_t step = (std::max<size_t>(1, kWeightsPerPiece / matrix.cols) + unit - 1) / unit * unit;
   std::vector<RoundingError> errors((matrix.rows + step - 1) / step);
   std::vector<Buffer<float>> scratch(static_cast<size_t>(threads_.count()));
   threads_.ForSlots(errors.size(), [&](size_t piece, size_t slot) {
-    if (scratch[slot].size() == 0) scratch[slot] = Buffer<float>(step * matrix.cols);
     const size_t first = piece * step, rows = std::min(step, matrix.rows - first);
-    const std::span<float> part = std::span<float>(scratch[slot]).first(rows * matrix.cols);
-    Load(matrix.name, first * matrix.cols, part);
-    const MatView<const float> weights(part.data(), rows, matrix.cols);
-    if (is_new)
-      method.Round({weights, first, matrix.name, model_.checkpoint().folder(), spec, serial}, packed);
+    MatView<const float> weights;
+    if (rescaled != nullptr) {
+      weights = rescaled->view().Rows(first, rows);
+    } else {
+      if (scratch[slot].size() == 0) scratch[slot] = Buffer<float>(step * matrix.cols);
+      const std::span<float> part = std::span<float>(scratch[slot]).first(rows * matrix.cols);
+      Load(matrix.name, first * matrix.cols, part);
+      weights = {part.data(), rows, matrix.cols};
+    }
+    if (is_new) method.Round(job(weights, first), packed);
     errors[piece] = MeasureError(weights, packed, first, serial);
   });
   RoundingError total;
@@ -132,7 +157,8 @@ double ModelRounder::ProbeSeconds() {
   const PlannedMatrix& first = files_[0].matrices[0];
   const WeightSpec& spec = files_[0].spec;
   PackedTensor packed = MakePacked(first.rows, first.cols, spec);
-  const double round = SecondsOf([&] { RoundMatrix(first, method_, spec, true, packed); });
+  const double round =
+      SecondsOf([&] { RoundMatrix(first, *FindMethod("rtn"), spec, nullptr, nullptr, true, packed); });
   const TensorView tensor = model_.checkpoint().Get(first.name);
   const double hash = SecondsOf([&] {
     threads_.For(static_cast<size_t>(threads_.count()), [&](size_t) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <set>
 #include <string>
 #include <vector>
@@ -40,8 +41,24 @@ class ModelRounder {
   ModelRounder(const CheckpointSource& model, const Recipe& recipe, const Threads& threads);
 
   // The packed tensors of planned file `index`. When `kept` is not empty it holds them already, from an
-  // earlier run: they are measured against the weights, like new ones, and returned.
-  PackedTensors Round(size_t index, PackedTensors kept = {});
+  // earlier run: they are measured against the weights, like new ones, and returned. `context_of` gives what the
+  // method made of a matrix's inputs.
+  using ContextOf = std::function<const RoundContext*(const PlannedMatrix& matrix)>;
+  PackedTensors Round(size_t index, PackedTensors kept = {}, const ContextOf& context_of = {});
+
+  // One matrix of a file, as Round does it: packed already, or to be.
+  // `rescaled` takes the place of the checkpoint's weights.
+  void RoundOne(size_t index, const PlannedMatrix& matrix, const RoundContext* context, bool is_new,
+                PackedTensor& packed, const Matrix* rescaled = nullptr);
+  // A matrix that is packed already and whose error is known.
+  void Count(const std::string& name, const PackedTensor& packed, const RoundingError& error);
+  void AddError(const RoundingError& error) { error_ += error; }  // of a file whose errors are known
+  const RoundingError& error() const { return error_; }           // of all matrices so far
+
+  // The matrix of a layer's linear, "self_attn.q_proj".
+  const PlannedMatrix& MatrixOf(size_t layer, const std::string& linear) const;
+  // The method of a file: embedding and head are rounded to nearest whatever the recipe's.
+  const Method& MethodOf(size_t index) const;
 
   // What it takes in memory beyond the program.
   static uint64_t PeakBytes(const CheckpointSource& model, const Recipe& recipe);
@@ -56,9 +73,9 @@ class ModelRounder {
 
  private:
   RoundingError RoundMatrix(const PlannedMatrix& matrix, const Method& method, const WeightSpec& spec,
-                            bool is_new, PackedTensor& packed) const;
+                            const RoundContext* context, const Matrix* rescaled, bool is_new,
+                            PackedTensor& packed) const;
   void Load(const std::string& name, size_t first, std::span<float> out) const;
-  void Count(const std::string& name, const PackedTensor& packed, const RoundingError& error);
 
   const CheckpointSource& model_;
   const Recipe& recipe_;

@@ -23,6 +23,7 @@ std::string PlanText(const ArtefactInputs& inputs) {
   json["config_hash"] = inputs.config_hash;
   json["recipe"] = inputs.recipe;
   json["code_version"] = inputs.code_version;
+  if (!inputs.calibration.empty()) json["calibration"] = inputs.calibration;
   return json.dump(1) + "\n";
 }
 
@@ -33,7 +34,8 @@ ArtefactInputs ReadPlan(const std::string& path) {
   ArtefactInputs inputs{.weights_hash = fields.Sha256("weights_hash"),
                         .config_hash = fields.Sha256("config_hash"),
                         .recipe = fields.String("recipe"),
-                        .code_version = fields.String("code_version")};
+                        .code_version = fields.String("code_version"),
+                        .calibration = json.contains("calibration") ? fields.String("calibration") : ""};
   fields.RefuseOthers();
   return inputs;
 }
@@ -91,7 +93,7 @@ void OutputFolder::RequireSameInputs() const {
   ArtefactInputs before = inputs_;
   if (IsArtefact(folder_)) {
     const ArtefactInfo info = ReadArtefactInfo(folder_);
-    before = {info.weights_hash, info.config_hash, info.recipe, info.code_version};
+    before = {info.weights_hash, info.config_hash, info.recipe, info.code_version, info.calibration};
   } else if (Exists(PathOf(kPlanFileName))) {
     path = PathOf(kPlanFileName);
     before = ReadPlan(path);
@@ -102,6 +104,7 @@ void OutputFolder::RequireSameInputs() const {
         .Hint("name a new folder, or delete this one");
   };
   compare("recipe", before.recipe, inputs_.recipe);
+  compare("calibration", before.calibration, inputs_.calibration);
   compare("weights_hash", before.weights_hash, inputs_.weights_hash);
   compare("config_hash", before.config_hash, inputs_.config_hash);
   compare("code_version", before.code_version, inputs_.code_version);
@@ -111,7 +114,7 @@ std::optional<ArtefactInfo> OutputFolder::Finished() const {
   if (!IsArtefact(folder_)) return std::nullopt;
   ArtefactInfo info = ReadArtefactInfo(folder_);
   for (const auto& [name, file] : info.files) {
-    const std::optional<PackedTensors> kept = Kept(name);
+    const std::optional<LayerPatch> kept = Kept(name);
     if (!kept || ContentHash(*kept) != file.content) return std::nullopt;
   }
   return info;
@@ -122,7 +125,7 @@ void OutputFolder::Begin() {
   Remove(PathOf(kArtefactManifest));
 }
 
-std::optional<PackedTensors> OutputFolder::Kept(const std::string& name) const {
+std::optional<LayerPatch> OutputFolder::Kept(const std::string& name) const {
   ThrowIfStopped();
   if (!Exists(PathOf(name))) return std::nullopt;
   try {
@@ -133,13 +136,13 @@ std::optional<PackedTensors> OutputFolder::Kept(const std::string& name) const {
   }
 }
 
-ArtefactFile OutputFolder::Write(const std::string& name, const PackedTensors& tensors) const {
-  std::string content = WritePackedFile(PathOf(name), tensors);
+ArtefactFile OutputFolder::Write(const std::string& name, const LayerPatch& patch) const {
+  std::string content = WritePackedFile(PathOf(name), patch);
   return {.bytes = fs::file_size(PathOf(name)), .content = std::move(content)};
 }
 
-ArtefactFile OutputFolder::Describe(const std::string& name, const PackedTensors& tensors) const {
-  return {.bytes = fs::file_size(PathOf(name)), .content = ContentHash(tensors)};
+ArtefactFile OutputFolder::Describe(const std::string& name, const LayerPatch& patch) const {
+  return {.bytes = fs::file_size(PathOf(name)), .content = ContentHash(patch)};
 }
 
 void OutputFolder::GiveUp() noexcept {

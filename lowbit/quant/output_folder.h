@@ -21,6 +21,7 @@ inline constexpr std::string_view kPlanFileName = "quantize.plan.json";
 // All that the bytes of an artefact depend on.
 struct ArtefactInputs {
   std::string weights_hash, config_hash, recipe, code_version;
+  std::string calibration = {};  // empty for methods without
 };
 
 // Throws Error{kConflict} when `folder` cannot become an artefact of `model_folder` whatever the recipe: it
@@ -42,11 +43,11 @@ class OutputFolder {
   void Begin();
 
   // A file that an earlier run finished; nullopt when there is none, or none that is good.
-  std::optional<PackedTensors> Kept(const std::string& name) const;
+  std::optional<LayerPatch> Kept(const std::string& name) const;
 
-  // Writes a file; describes one that is there and holds `tensors`.
-  ArtefactFile Write(const std::string& name, const PackedTensors& tensors) const;
-  ArtefactFile Describe(const std::string& name, const PackedTensors& tensors) const;
+  // Writes a file; describes one that is there and holds `patch`.
+  ArtefactFile Write(const std::string& name, const LayerPatch& patch) const;
+  ArtefactFile Describe(const std::string& name, const LayerPatch& patch) const;
 
   // After an error: when no file of the artefact was written yet, nothing of the folder stays.
   void GiveUp() noexcept;

@@ -24,6 +24,8 @@ constexpr std::array kGridNames = {
 
 constexpr std::array<std::string_view, 3> kRangeNames = {"minmax", "mse", "hdiag"};
 
+constexpr std::string_view kGptqOptionNames = "act_order=…, damp=…, fresh_range=…, static_groups=…, ";
+
 constexpr size_t kMaxGroupDigits = 9;  // group sizes below 10^9: longer rows than any model has
 
 std::string MethodNames() {
@@ -71,6 +73,8 @@ class Parser {
   void ParseOption(Part option, Recipe& recipe);
   std::optional<WeightSpec> ParseHead(Part value) const;
   void CheckGrid(const WeightSpec& spec, Part weights) const;
+  bool ParseGptqOption(Part name, Part value, GptqOptions& gptq) const;
+  void CheckGptq(const Recipe& recipe) const;
 
   std::string_view text_;
   std::set<std::string_view> seen_;                // options
@@ -87,10 +91,6 @@ void Parser::Fail(Part part, std::string_view expected) const {
 
 // What other quantization tools and later versions write, and this one does not read.
 void Parser::RefuseLaterSyntax() const {
-  if (const size_t at = text_.find('+'); at != std::string_view::npos) {
-    Fail({text_.substr(at, 1), at},
-         fmt::format("one method, not several joined by '+'; methods: {}", MethodNames()));
-  }
   if (const size_t at = text_.find('@'); at != std::string_view::npos) {
     Fail({text_.substr(at), at}, "a recipe without a preset; write its options after ':'");
   }
@@ -132,7 +132,9 @@ std::optional<WeightSpec> Parser::ParseHead(Part value) const {
 }
 
 void Parser::ParseOption(Part option, Recipe& recipe) {
-  constexpr std::string_view kOptions = "an option: grid=…, head=…, range=… or scale=…";
+  const std::string kOptions =
+      fmt::format("an option: {}{}grid=…, head=…, range=… or scale=…",
+                  recipe.method == "gptq" ? kGptqOptionNames : "", recipe.awq ? "awq_loss=…, " : "");
   const size_t equals = option.text.find('=');
   if (equals == std::string_view::npos) Fail(option, kOptions);
   const Part name{option.text.substr(0, equals), option.at};
@@ -156,8 +158,48 @@ void Parser::ParseOption(Part option, Recipe& recipe) {
   } else if (name.text == "scale") {
     if (value.text != "f16" && value.text != "f32") Fail(value, "a type of scales: f16 or f32");
     recipe.weights.scale_type = value.text == "f16" ? DType::kF16 : DType::kF32;
-  } else {
+  } else if (name.text == "awq_loss" && recipe.awq) {
+    if (value.text != "block" && value.text != "hessian") Fail(value, "a loss: block or hessian");
+    recipe.awq->loss = value.text == "block" ? AwqLoss::kBlock : AwqLoss::kHessian;
+  } else if (recipe.method != "gptq" || !ParseGptqOption(name, value, recipe.gptq)) {
     Fail(option, kOptions);
+  }
+}
+
+// False when there is no such option.
+bool Parser::ParseGptqOption(Part name, Part value, GptqOptions& gptq) const {
+  const auto flag = [&] {
+    if (value.text != "true" && value.text != "false") Fail(value, "true or false");
+    return value.text == "true";
+  };
+  if (name.text == "act_order") {
+    gptq.act_order = flag();
+  } else if (name.text == "static_groups") {
+    gptq.static_groups = flag();
+  } else if (name.text == "fresh_range") {
+    gptq.fresh_range = flag();
+  } else if (name.text == "damp") {
+    const char* end = value.text.data() + value.text.size();
+    const auto [at, error] = std::from_chars(value.text.data(), end, gptq.damp, std::chars_format::fixed);
+    if (error != std::errc() || at != end || !(gptq.damp >= 1e-6 && gptq.damp <= 1)) {
+      Fail(value, "a share of the mean diagonal from 0.000001 to 1, as 0.01");
+    }
+  } else {
+    return false;
+  }
+  return true;
+}
+
+// What has no effect must not make two names of one recipe.
+void Parser::CheckGptq(const Recipe& recipe) const {
+  const bool per_channel = recipe.weights.group_size == 0;
+  if (per_channel && (recipe.gptq.static_groups || !recipe.gptq.fresh_range)) {
+    Fail({text_, 0},
+         "groups beside static_groups and fresh_range: a range per channel is found before anything else");
+  }
+  if (recipe.gptq.static_groups && !recipe.gptq.fresh_range) {
+    Fail({text_, 0},
+         "static_groups=true or fresh_range=false, not both: static ranges are found before anything else");
   }
 }
 
@@ -185,13 +227,22 @@ Recipe Parser::Parse() {
   const std::vector<Part> parts = Split(main, '-');
 
   Recipe recipe;
-  recipe.method = std::string(parts[0].text);
+  const std::vector<Part> chain = Split(parts[0], '+');
+  recipe.method = std::string(chain.back().text);
+  if (chain.size() > 2) Fail(chain[2], "at most two methods joined by '+', as awq+gptq");
+  if (chain.size() == 2 && (chain[0].text != "awq" || recipe.method != "gptq")) {
+    Fail(parts[0], fmt::format("awq+gptq, or one method: {}", MethodNames()));
+  }
+  if (chain.size() == 2 || recipe.method == "awq") recipe.awq.emplace();
+  if (recipe.method == "awq") recipe.weights.grid = Grid::kAwq;
   if (recipe.IsFull()) {
     if (text_.size() > 4) Fail({text_.substr(4), 4}, "nothing after full: it quantizes nothing");
     return recipe;
   }
-  const MethodInfo info = ParseMethod(parts[0]).Info();
+  const MethodInfo info = ParseMethod(chain.back()).Info();
+  const Grid grid = recipe.weights.grid;
   recipe.weights = ParseWeights(std::span(parts).subspan(1), main, info.min_bits, info.max_bits);
+  recipe.weights.grid = grid;
   if (colon != std::string_view::npos) {
     for (const Part option : Split({text_.substr(colon + 1), colon + 1}, ',')) ParseOption(option, recipe);
   }
@@ -203,6 +254,7 @@ Recipe Parser::Parse() {
     recipe.head->range = recipe.weights.range;
     CheckGrid(*recipe.head, head_);
   }
+  CheckGptq(recipe);
   return recipe;
 }
 
@@ -228,11 +280,19 @@ size_t WeightSpec::GroupSizeFor(size_t cols) const {
 std::string Recipe::Text() const {
   if (IsFull()) return method;
   std::vector<std::string> options;
-  if (weights.grid != Grid::kGptq) options.push_back(fmt::format("grid={}", Name(weights.grid)));
+  if (awq && awq->loss == AwqLoss::kHessian) options.emplace_back("awq_loss=hessian");
+  if (weights.grid != (method == "awq" ? Grid::kAwq : Grid::kGptq))
+    options.push_back(fmt::format("grid={}", Name(weights.grid)));
   if (head) options.push_back(fmt::format("head={}", head->Text()));
   if (weights.range != RangeSearch::kMinMax) options.push_back(fmt::format("range={}", Name(weights.range)));
   if (weights.scale_type == DType::kF32) options.emplace_back("scale=f32");
-  const std::string text = fmt::format("{}-{}", method, weights.Text());
+  if (gptq.act_order) options.emplace_back("act_order=true");
+  if (gptq.damp != GptqOptions().damp) options.push_back(fmt::format("damp={}", gptq.damp));
+  if (!gptq.fresh_range) options.emplace_back("fresh_range=false");
+  if (gptq.static_groups) options.emplace_back("static_groups=true");
+  std::ranges::sort(options);
+  const std::string text =
+      fmt::format("{}{}-{}", awq && method != "awq" ? "awq+" : "", method, weights.Text());
   return options.empty() ? text : fmt::format("{}:{}", text, fmt::join(options, ","));
 }
 

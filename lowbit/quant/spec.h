@@ -42,6 +42,12 @@ enum class AwqLoss : uint8_t {
   kHessian,  // by the outputs of the linears themselves, from the Gram matrix: another method, and faster
 };
 
+struct AwqOptions {
+  AwqLoss loss = AwqLoss::kBlock;
+
+  bool operator==(const AwqOptions&) const = default;
+};
+
 // How one matrix is rounded.
 struct WeightSpec {
   int bits = 4;           // 1..8; 1 is the binary quantizer
@@ -67,10 +73,15 @@ struct WeightSpec {
 //   rtn-w4-g128                   method, bits, group size
 //   rtn-w3-channel-sym            one group per row, symmetric
 //   rtn-w4-g64:head=w8-g64,scale=f32     options after a colon
+//   gptq-w3-g64:act_order=true,damp=0.05
+//   awq-w4-g64:awq_loss=hessian
+//   awq+gptq-w3-g64             scales first, then another method
 struct Recipe {
   std::string method;  // a row of the method table, or "full"
   WeightSpec weights;
-  std::optional<WeightSpec> head;  // lm_head and embedding; nullopt = keep
+  std::optional<WeightSpec> head;      // lm_head and embedding; nullopt = keep
+  std::optional<AwqOptions> awq = {};  // scales are searched before the method rounds
+  GptqOptions gptq = {};               // of method gptq
 
   bool operator==(const Recipe&) const = default;
   bool IsFull() const { return method == "full"; }

@@ -38,6 +38,13 @@ TEST(ParseRecipe, ReadsWhatPeopleTypeAndPrintsItCanonically) {
       {"rtn-w4-g128-sym:grid=awq", "rtn-w4-g128-sym:grid=awq"},
       {"rtn-w8-channel-sym:grid=absmax", "rtn-w8-channel-sym:grid=absmax"},
       {"rtn-w8-channel-sym:grid=rot,head=w8-g32-sym", "rtn-w8-channel-sym:grid=rot,head=w8-g32-sym"},
+      {"gptq-w4-g64:damp=0.01,act_order=false,fresh_range=true", "gptq-w4-g64"},
+      {"gptq-w3-g64:static_groups=true,range=hdiag,damp=0.05,act_order=true",
+       "gptq-w3-g64:act_order=true,damp=0.05,range=hdiag,static_groups=true"},
+      {"gptq-w3-g64:fresh_range=false", "gptq-w3-g64:fresh_range=false"},
+      {"awq-w4-g64:grid=awq,awq_loss=block", "awq-w4-g64"},
+      {"awq-w4-g64:grid=gptq,awq_loss=hessian", "awq-w4-g64:awq_loss=hessian,grid=gptq"},
+      {"awq+gptq-w3-g64:act_order=true", "awq+gptq-w3-g64:act_order=true"},
       {"rtn-w4-g32-sym:grid=full,scale=f32", "rtn-w4-g32-sym:grid=full,scale=f32"},
   };
   for (const Good& g : good) EXPECT_EQ(ParseRecipe(g.text).Text(), g.canonical);
@@ -91,6 +98,7 @@ TEST(RecipeText, ParsesBackToAnEqualRecipeForEverySetting) {
     for (const WeightSpec& spec : specs) {
       if (spec.bits < method->Info().min_bits || spec.bits > method->Info().max_bits) continue;
       Recipe recipe{.method = std::string(method->Info().name), .weights = spec, .head = std::nullopt};
+      if (recipe.method == "awq") recipe.awq.emplace();
       EXPECT_EQ(ParseRecipe(recipe.Text()), recipe) << recipe.Text();
       recipe.head = spec;
       recipe.head->bits = spec.bits == 1 ? 1 : 8;
@@ -109,7 +117,15 @@ constexpr const char* kOptions = "an option: grid=…, head=…, range=… or sc
 TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
   const Bad bad[] = {
       {"", "1: found nothing, expected a method: full, rtn"},
-      {"gptq-w4-g128", "1: found 'gptq', expected a method: full, rtn"},
+      {"quip-w4-g128", "1: found 'quip', expected a method: full, rtn, gptq, awq"},
+      {"gptq-w1-g64", "6: found 'w1', expected bits, w2 to w8"},
+      {"gptq-w4-g64:damp=0", "18: found '0', expected a share of the mean diagonal"},
+      {"gptq-w4-g64:damp=nan", "18: found 'nan', expected a share of the mean diagonal"},
+      {"gptq-w4-g64:act_order=yes", "23: found 'yes', expected true or false"},
+      {"gptq-w4-channel:static_groups=true",
+       "1: found 'gptq-w4-channel:static_groups=true', expected groups"},
+      {"gptq-w4-g64:static_groups=true,fresh_range=false", "1: found"},
+      {"rtn-w4-g64:act_order=true", "12: found 'act_order=true', expected an option: grid"},
       {"RTN-w4-g128", "1: found 'RTN', expected a method: full, rtn"},
       {" rtn-w4-g128", "1: found ' rtn', expected a method: full, rtn"},
       {"rtn", "4: found nothing, expected bits, w1 to w8"},
@@ -126,7 +142,7 @@ TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
       {"rtn-w4-g0", "8: found 'g0', expected a group size"},
       {"rtn-w4-g-1", "8: found 'g', expected a group size"},
       {"rtn-w4-g0128", "8: found 'g0128', expected a group size"},
-      {"rtn-w4-g+128", "9: found '+', expected one method, not several joined by '+'; methods: full, rtn"},
+      {"rtn-w4-g+128", "8: found 'g+128', expected a group size"},
       {"rtn-w4-g1e3", "8: found 'g1e3', expected a group size"},
       {"rtn-w4-g1000000000", "8: found 'g1000000000', expected a group size"},
       {"rtn-w4-g99999999999999999999999", "8: found 'g99999999999999999999999', expected a group size"},
@@ -170,7 +186,9 @@ TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
       {"rtn-w4-g128:grid=awq,head=w1-g64", "13: found 'grid=awq', expected no other grid beside w1"},
       {"full-w4-g128", "5: found '-w4-g128', expected nothing after full: it quantizes nothing"},
       {"full:head=w8-g64", "5: found ':head=w8-g64', expected nothing after full: it quantizes nothing"},
-      {"awq+gptq-w3-g64", "4: found '+', expected one method, not several joined by '+'; methods: full, rtn"},
+      {"awq+rtn-w3-g64", "1: found 'awq+rtn', expected awq+gptq, or one method: full, rtn"},
+      {"awq+gptq+rtn-w3-g64", "10: found 'rtn', expected at most two methods"},
+      {"awq-w3-g64:awq_loss=mse", "21: found 'mse', expected a loss: block or hessian"},
       {"rtn-w4-g128@study",
        "12: found '@study', expected a recipe without a preset; write its options after ':'"},
       {"rtn-w4-g128\n", "8: found 'g128\\x0a', expected a group size"},

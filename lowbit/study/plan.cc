@@ -37,6 +37,7 @@ std::string CellKey(const PlannedModel& model, const Recipe& recipe, const Task&
       "results v{}\nweights {}\nconfig {}\ntokenizer {}\nrecipe {}\ntask {}\ntext {}\ncompute {}\n",
       kResultsVersion, model.weights_hash, model.config_hash, model.tokenizer_hash, recipe.Text(),
       task.Settings(), task.DataHash(), compute);
+  if (recipe.NeedsCalibration()) inputs += model.calibration->Key() + "\n";
   if (is_compared) inputs += fmt::format("divergence v{}\n", kDivergenceVersion);
   return Sha256Hex(inputs);
 }
@@ -56,7 +57,9 @@ std::string Difference(const CellRow& row, const PlannedModel& model, const Task
   if (was.text_hash != task.DataHash())
     return changed("the text", "text_hash", was.text_hash, task.DataHash());
   if (was.compute_type != compute) return changed("the compute type", "compute", was.compute_type, compute);
-  return "the model's config.json, the task's window or windows, or whether divergence is measured changed";
+  return "the model's config.json, the calibration, the task's window or windows, or whether divergence is "
+         "measured "
+         "changed";
 }
 
 }  // namespace
@@ -76,6 +79,10 @@ StudyPlan MakePlan(const StudyFile& study, const Threads& threads, const MemoryB
   plan.study = study;
   for (const StudyTask& task : study.tasks) plan.tasks.push_back(MakeTask(task.name, task.options));
   for (const StudyModel& model : study.models) plan.models.push_back(OpenPlannedModel(model, threads));
+  if (std::ranges::any_of(study.recipes, [](const Recipe& recipe) { return recipe.NeedsCalibration(); })) {
+    for (PlannedModel& model : plan.models)
+      model.calibration = LoadCalibrationSet(*study.calibration, *model.tokenizer);
+  }
   for (size_t m = 0; m < plan.models.size(); ++m) {
     for (size_t r = 0; r < study.recipes.size(); ++r) {
       for (size_t t = 0; t < plan.tasks.size(); ++t) {
@@ -124,7 +131,8 @@ std::vector<CellCosts> EstimateCosts(const StudyPlan& plan, const Backend& backe
       const Recipe& recipe = plan.study.recipes[r];
       if (recipe.IsFull()) continue;
       OrLeaveToTheCells(recipe.Text(), [&] {
-        const QuantizePlan quantize = PlanQuantize(source, recipe, backend.threads(), plan.budget);
+        const QuantizePlan quantize =
+            PlanQuantize({source, backend, plan.models[m].CalibrationOrNull(), plan.budget}, {&recipe, 1});
         quantize_seconds += quantize.seconds;
         quantize_bytes = std::max(quantize_bytes, quantize.peak_bytes);
       });

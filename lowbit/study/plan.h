@@ -3,9 +3,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "lowbit/calib/calibration_set.h"
 #include "lowbit/checkpoint/checkpoint.h"
 #include "lowbit/model/layer_source.h"
 #include "lowbit/study/results_db.h"
@@ -20,6 +22,9 @@ struct PlannedModel {
   std::unique_ptr<CheckpointSource> source;
   std::unique_ptr<Tokenizer> tokenizer;
   std::string weights_hash, config_hash, tokenizer_hash;
+  std::optional<CalibrationSet> calibration;  // in its tokens, when a recipe learns from it
+
+  const CalibrationSet* CalibrationOrNull() const { return calibration ? &*calibration : nullptr; }
 };
 
 enum class CellState : uint8_t { kDone, kFailed, kMissing };  // in results.db, before the run

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lowbit/study/runner.h"
 
+#include <fmt/ranges.h>
+
 #include <filesystem>
 #include <new>
 #include <thread>
@@ -59,13 +61,14 @@ fs::path ScratchFolder(const std::string& folder) {
 class QuantizedModel {
  public:
   QuantizedModel(const PlannedModel& model, const Recipe& recipe, const std::string& folder, bool keep,
-                 const Threads& threads)
+                 const Backend& backend, const MemoryBudget& budget)
       : model_(model),
         recipe_(recipe),
         folder_((keep ? fs::path(folder) / "artefacts" : ScratchFolder(folder)) / model.model.name /
                 recipe.Text()),
         keep_(keep),
-        threads_(threads) {}
+        backend_(backend),
+        budget_(budget) {}
 
   const LayerSource& Source(CellRow& row) {
     if (recipe_.IsFull()) {
@@ -80,6 +83,7 @@ class QuantizedModel {
       source_ = std::make_unique<ArtefactSource>(folder_.string());
     }
     row.storage = StorageOf(info_);
+    row.notes = fmt::format("{}", fmt::join(info_.notes, "\n"));
     return *source_;
   }
 
@@ -93,7 +97,11 @@ class QuantizedModel {
  private:
   ArtefactInfo Quantize() const {
     const auto quantize = [&] {
-      return QuantizeModel(*model_.source, recipe_, folder_.string(), threads_, model_.weights_hash).info;
+      const QuantizeCell cell{recipe_, folder_.string()};
+      return QuantizeModel(
+                 {*model_.source, backend_, model_.CalibrationOrNull(), budget_, model_.weights_hash},
+                 {&cell, 1})[0]
+          .info;
     };
     if (keep_) return quantize();
     try {
@@ -114,7 +122,8 @@ class QuantizedModel {
   const Recipe& recipe_;
   fs::path folder_;
   bool keep_;
-  const Threads& threads_;
+  const Backend& backend_;
+  const MemoryBudget& budget_;
   ArtefactInfo info_;
   std::unique_ptr<ArtefactSource> source_;
 };
@@ -259,7 +268,7 @@ StudySummary RunPlan(const StudyPlan& plan, const std::string& folder, ResultsDb
       recipe = cell.recipe;
       if (quantized) quantized->Drop();  // before the next one writes
       quantized = std::make_unique<QuantizedModel>(plan.models[model], plan.study.recipes[recipe], folder,
-                                                   plan.study.keep_artefacts, backend.threads());
+                                                   plan.study.keep_artefacts, backend, plan.budget);
     }
     const CellRow row = RunCell(plan, cell, *quantized, *references, backend);
     references->Finish(cell);

@@ -72,6 +72,24 @@ auto AtLine(const YamlReader& entry, F&& body) {
   }
 }
 
+// "c4" is a text of the data folders, everything else a file beside the study.
+CalibrationSpec ReadCalibration(const YamlReader& entry, const std::string& path, const std::string& data) {
+  entry.Map({"file", "samples", "length", "policy", "seed"});
+  CalibrationSpec spec;
+  const std::string file = entry.Get("file").String();
+  AtLine(entry, [&] {
+    const std::string found = FindCalibrationText(file, DataFolders({.data_folder = data}));
+    spec.file = found == file ? Relative(path, file) : found;
+    if (entry.Has("samples")) spec.samples = entry.Get("samples").Count();
+    if (entry.Has("length")) spec.length = entry.Get("length").Count();
+    if (entry.Has("seed")) spec.seed = entry.Get("seed").Count();
+    if (entry.Has("policy")) spec.policy = ParseCalibrationPolicy(entry.Get("policy").String());
+    RequireSound(spec);
+    return 0;
+  });
+  return spec;
+}
+
 template <class T, class Name>
 void RequireDistinct(const std::vector<T>& items, const YamlReader& list, Name&& name) {
   std::set<std::string> seen;
@@ -88,7 +106,8 @@ void RequireTask(const StudyTask& task) {
 
 StudyFile ParseStudyFile(const std::string& text, const std::string& path, const TaskCheck& check) {
   const YamlReader root = YamlReader::Parse(text, path);
-  root.Map({"study", "models", "recipes", "tasks", "compute", "keep_artefacts", "divergence", "data"});
+  root.Map({"study", "models", "recipes", "tasks", "compute", "keep_artefacts", "divergence", "calibration",
+            "data"});
   StudyFile study;
   study.path = path;
   study.name = root.Get("study").String();
@@ -108,6 +127,14 @@ StudyFile ParseStudyFile(const std::string& text, const std::string& path, const
     AtLine(entry, [&] { check(study.tasks.back()); });
   }
   RequireDistinct(study.tasks, root.Get("tasks"), [](const StudyTask& t) { return t.name; });
+
+  if (root.Has("calibration")) study.calibration = ReadCalibration(root.Get("calibration"), path, data);
+  for (size_t i = 0; i < study.recipes.size() && !study.calibration; ++i) {
+    if (study.recipes[i].NeedsCalibration()) {
+      root.Get("recipes").List()[i].Fail(fmt::format(
+          "'{}' learns from a text, expected a key 'calibration' beside", study.recipes[i].Text()));
+    }
+  }
 
   if (root.Has("compute")) {
     study.compute = root.Get("compute").String();

@@ -6,9 +6,11 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "lowbit/calib/calibration_set.h"
 #include "lowbit/eval/task.h"
 #include "lowbit/quant/spec.h"
 
@@ -29,6 +31,7 @@ struct StudyTask {
 //   models: [../data/demo-qwen3]            # or {folder: …, name: …}
 //   recipes: [full, rtn-w4-g128]
 //   tasks: [{task: wikitext2, window: 512, windows: 100}]
+//   calibration: {file: c4.jsonl, samples: 128, length: 2048, policy: concat}   # for methods that learn
 //   compute: f32                             # optional: f32 (default) or bf16
 //   keep_artefacts: true                     # optional: keep the quantized models (default: drop after use)
 //   divergence: false                        # optional: do not compare with full precision (default: compare)
@@ -38,6 +41,7 @@ struct StudyFile {
   std::vector<StudyModel> models;
   std::vector<Recipe> recipes;
   std::vector<StudyTask> tasks;
+  std::optional<CalibrationSpec> calibration;
   std::string compute = "f32";
   bool keep_artefacts = false;
   bool divergence = true;

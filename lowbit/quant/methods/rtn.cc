@@ -5,25 +5,59 @@
 namespace lowbit {
 namespace {
 
+// How large each column's inputs are, for range=hdiag.
+struct Importance : RoundContext {
+  std::vector<float> of_columns;
+};
+
 // Round to nearest: every group by itself, looking at nothing but its weights.
-class RtnMethod final : public Method {
+class Nearest final : public Method {
  public:
-  MethodInfo Info() const override {
-    return {.name = "rtn",
-            .description = "round to nearest, group by group; needs no data (1 bit: mean and two levels)",
-            .source = "the baseline of every quantization paper; docs/methods.md"};
+  explicit Nearest(const MethodInfo& info) : info_(info) {}
+  MethodInfo Info() const override { return info_; }
+
+  std::unique_ptr<RoundContext> Prepare(const Recipe&, const WeightSpec& spec, const StepInputs& inputs,
+                                        const Place& place, const Threads&, Notes&) const override {
+    if (spec.range != RangeSearch::kHdiag) return nullptr;
+    inputs.statistics.RequireFinite(place.Text());
+    auto importance = std::make_unique<Importance>();
+    for (size_t j = 0; j < inputs.statistics.width; ++j) {
+      const double s = inputs.scales.empty() ? 1 : static_cast<double>(inputs.scales[j]);
+      importance->of_columns.push_back(static_cast<float>(inputs.statistics.Gram().Row(j)[j] / (s * s)));
+    }
+    return importance;
   }
 
   void Round(const RoundJob& job, PackedTensor& packed) const override {
     const Place place = Place(job.source).Tensor(job.name);
-    RoundRows(job.weights, job.spec, job.first_row, place, job.threads, packed);
+    const auto* importance = static_cast<const Importance*>(job.context);
+    RoundRows(job.weights, job.spec, job.first_row, place, job.threads, packed,
+              importance == nullptr ? std::span<const float>() : importance->of_columns);
   }
+
+ private:
+  MethodInfo info_;
 };
 
 }  // namespace
 
 const Method& Rtn() {
-  static const RtnMethod method;
+  static const Nearest method(
+      {.name = "rtn",
+       .description = "round to nearest, group by group; needs no data (1 bit: mean and two levels)",
+       .source = "the baseline of every quantization paper; docs/methods.md"});
+  return method;
+}
+
+// The driver rescales the layer (awq_layer.h); what is left is rounded to nearest.
+const Method& Awq() {
+  static const Nearest method(
+      {.name = "awq",
+       .description = "scale up what reads large inputs, clip, round to nearest; needs data",
+       .source = "arXiv 2306.00978; docs/methods.md",
+       .min_bits = 2,
+       .max_bits = 8,
+       .needs_calibration = true});
   return method;
 }
 

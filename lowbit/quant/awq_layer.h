@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// AWQ on one layer: scales searched stage by stage, folded into readers and producers, and bounds on the weights.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lowbit/kernels/backend.h"
+#include "lowbit/model/layer_source.h"
+#include "lowbit/model/staged_layer.h"
+#include "lowbit/quant/awq.h"
+#include "lowbit/quant/calibration_stream.h"
+#include "lowbit/quant/spec.h"
+
+namespace lowbit {
+
+// A layer that computes what the original does, in f32, but is easier to round.
+struct RescaledLayer {
+  std::map<std::string, Matrix, std::less<>> linears;             // [out, in], relative to the layer
+  std::map<std::string, std::vector<float>, std::less<>> norms;   // those that gave scales up
+  std::map<std::string, std::vector<float>, std::less<>> biases;  // the same
+  std::map<std::string, std::vector<float>, std::less<>> scales;  // by tap, of its readers' columns
+  std::map<std::string, AwqChoice, std::less<>> choices;          // by tap
+
+  Weight WeightOf(const std::string& linear) const;  // lent by this
+};
+
+struct AwqLayerJob {
+  const ModelConfig& config;
+  const LayerLayout& layout;
+  const Backend& backend;
+  const WeightSpec& spec;
+  const LayerStatistics& inputs;  // of the full-precision model, with Gram matrices
+  const Place& place;
+  bool clips = true;  // bounds are found and applied; without, the method that rounds sees all of the weights
+  // How a step's scales are judged; the Gram matrix's loss when empty.
+  std::function<std::unique_ptr<ScaleLoss>(const LayerStep& step)> loss_of = {};
+};
+
+// Throws Error{kUsage} for a mixture, Error{kNumeric} for numbers that do not fit.
+RescaledLayer RescaleWithAwq(const AwqLayerJob& job, const LayerWeights& weights);
+
+}  // namespace lowbit

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+// Methods that learn from calibration tokens, through the driver: same bytes however the work is cut.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <random>
+
+#include "lowbit/base/files.h"
+#include "lowbit/base/test_folder.h"
+#include "lowbit/model/decoder.h"
+#include "lowbit/quant/layer_stream.h"
+
+namespace lowbit {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+std::string TinyModel(std::string_view name) {
+  return fmt::format("{}/models/{}", LOWBIT_TESTDATA, name);
+}
+
+CalibrationSet SomeTokens(size_t samples = 6, size_t length = 48) {
+  CalibrationSet set;
+  set.spec.samples = samples;
+  set.spec.length = length;
+  set.hash = std::string(64, 'c');
+  std::mt19937 random(7);
+  for (size_t s = 0; s < samples; ++s) {
+    TokenIds& ids = set.sequences.emplace_back();
+    for (size_t t = 0; t < length; ++t) ids.push_back(static_cast<int32_t>(random() % 512));
+  }
+  return set;
+}
+
+struct How {
+  int threads = 2;
+  bool least_memory = false;
+};
+
+std::vector<QuantizeResult> Quantize(const std::string& model, const std::vector<std::string>& recipes,
+                                     const std::string& out, How how = {}) {
+  const CheckpointSource source(model);
+  const Threads threads(how.threads);
+  const auto backend = MakeBackend("cpu", "f32", threads);
+  const CalibrationSet set = SomeTokens();
+  std::vector<QuantizeCell> cells;
+  for (const std::string& recipe : recipes) cells.push_back({ParseRecipe(recipe), out + "/" + recipe});
+  return QuantizeModel({source, *backend, &set, {.least = how.least_memory, .scratch = out}}, cells);
+}
+
+std::map<std::string, std::string> TensorFiles(const std::string& folder) {
+  std::map<std::string, std::string> files;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == ".safetensors") files[entry.path().filename()] = ReadFile(entry.path());
+  }
+  return files;
+}
+
+const std::vector<std::string> kRecipes = {"gptq-w3-g32", "gptq-w4-channel:act_order=true",
+                                           "gptq-w2-g16:act_order=true,range=hdiag", "rtn-w3-g32:range=hdiag",
+                                           "rtn-w4-g32"};
+const std::vector<std::string> kDenseRecipes = {"awq-w3-g32", "awq-w2-channel:awq_loss=hessian,range=hdiag",
+                                                "awq+gptq-w3-g32:act_order=true"};
+
+std::vector<std::string> RecipesFor(std::string_view model) {
+  std::vector<std::string> recipes = kRecipes;
+  if (!model.ends_with("moe")) recipes.insert(recipes.end(), kDenseRecipes.begin(), kDenseRecipes.end());
+  return recipes;
+}
+
+class CalibratedOn : public testing::TestWithParam<const char*> {
+ protected:
+  std::string Model() const { return TinyModel(GetParam()); }
+};
+INSTANTIATE_TEST_SUITE_P(TinyModels, CalibratedOn,
+                         testing::Values("tiny-qwen3", "tiny-llama3", "tiny-qwen3-moe"),
+                         [](const auto& test) {
+                           std::string name = test.param;
+                           std::ranges::replace(name, '-', '_');
+                           return name;
+                         });
+
+TEST_P(CalibratedOn, ThreadsMemoryAndOtherRecipesDoNotChangeAByte) {
+  const TestFolder folder;
+  const std::vector<std::string> recipes = RecipesFor(GetParam());
+  Quantize(Model(), recipes, folder.File("all"), {.threads = 3});
+  Quantize(Model(), recipes, folder.File("least"), {.threads = 1, .least_memory = true});
+  for (const std::string& recipe : recipes) {
+    Quantize(Model(), {recipe}, folder.File("alone"));
+    const auto alone = TensorFiles(folder.File("alone/" + recipe));
+    EXPECT_FALSE(alone.empty());
+    EXPECT_EQ(TensorFiles(folder.File("all/" + recipe)), alone) << recipe;
+    EXPECT_EQ(TensorFiles(folder.File("least/" + recipe)), alone) << recipe;
+  }
+}
+
+TEST_P(CalibratedOn, AResumedRunEndsWithTheSameBytes) {
+  const TestFolder folder;
+  std::vector<std::string> recipes = {"gptq-w3-g32:act_order=true", "rtn-w3-g32:range=hdiag"};
+  if (!std::string_view(GetParam()).ends_with("moe")) {
+    recipes.insert(recipes.end(), {"awq-w3-g32:awq_loss=hessian", "awq+gptq-w3-g32"});
+  }
+  const std::vector<QuantizeResult> first = Quantize(Model(), recipes, folder.File("q"));
+  for (const std::string& recipe : recipes) {
+    const std::string out = folder.File("q/" + recipe);
+    const auto whole = TensorFiles(out);
+    for (const auto& [file, bytes] : whole) {
+      fs::remove(out + "/" + file);
+      const std::vector<QuantizeResult> again = Quantize(Model(), recipes, folder.File("q"));
+      EXPECT_EQ(TensorFiles(out), whole) << "without " << file;
+      for (size_t i = 0; i < recipes.size(); ++i) {
+        EXPECT_DOUBLE_EQ(again[i].info.relative_error, first[i].info.relative_error) << recipes[i];
+      }
+    }
+  }
+}
+
+// ‖y - ŷ‖² over the hidden states of the calibration tokens.
+double OutputError(const std::string& base, const std::string& artefact) {
+  const Threads threads(2);
+  const auto backend = MakeBackend("cpu", "f32", threads);
+  const auto a = OpenModel(base), b = OpenModel(artefact);
+  const CalibrationSet set = SomeTokens();
+  const Matrix x = Decoder(*a, *backend).Forward(set.sequences),
+               y = Decoder(*b, *backend).Forward(set.sequences);
+  double error = 0;
+  for (size_t i = 0; i < x.rows() * x.cols(); ++i)
+    error += std::pow(static_cast<double>(x.data()[i]) - y.data()[i], 2);
+  return error;
+}
+
+TEST_P(CalibratedOn, GptqIsNearerToTheModelThanRoundingToNearest) {
+  const TestFolder folder;
+  Quantize(Model(), {"gptq-w3-g32", "rtn-w3-g32"}, folder.path());
+  EXPECT_LT(OutputError(Model(), folder.File("gptq-w3-g32")),
+            0.9 * OutputError(Model(), folder.File("rtn-w3-g32")));
+}
+
+TEST(Calibrated, ARecipeThatLearnsWithoutTokensIsRefusedBeforeAnythingIsWritten) {
+  const TestFolder folder;
+  const CheckpointSource source(TinyModel("tiny-qwen3"));
+  const Threads threads(1);
+  const auto backend = MakeBackend("cpu", "f32", threads);
+  for (const char* recipe : {"gptq-w4-g32", "rtn-w4-g32:range=hdiag"}) {
+    const std::vector<QuantizeCell> cells = {{ParseRecipe(recipe), folder.File("q")}};
+    try {
+      QuantizeModel({source, *backend}, cells);
+      FAIL() << recipe;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::kUsage);
+      EXPECT_THAT(e.what(), HasSubstr("learns from calibration tokens"));
+    }
+    EXPECT_FALSE(fs::exists(folder.File("q")));
+  }
+}
+
+TEST(Calibrated, ManifestNamesTheTokensAndOtherTokensAreAConflict) {
+  const TestFolder folder;
+  const CheckpointSource source(TinyModel("tiny-qwen3"));
+  const Threads threads(1);
+  const auto backend = MakeBackend("cpu", "f32", threads);
+  CalibrationSet set = SomeTokens();
+  const std::vector<QuantizeCell> cells = {{ParseRecipe("gptq-w4-g32"), folder.File("q")}};
+  const ArtefactInfo info = QuantizeModel({source, *backend, &set}, cells)[0].info;
+  EXPECT_THAT(info.calibration, HasSubstr(set.hash));
+  EXPECT_EQ(ReadArtefactInfo(folder.File("q")).calibration, info.calibration);
+  set.hash[0] = 'd';
+  try {
+    QuantizeModel({source, *backend, &set}, cells);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::kConflict);
+    EXPECT_THAT(e.what(), HasSubstr("key 'calibration'"));
+  }
+}
+
+// The product that a scale is folded into and taken out of again stays the same: at 8 bits nothing is lost but the
+// rounding itself.
+TEST(Calibrated, AwqFoldsItsScalesWithoutChangingTheModel) {
+  const TestFolder folder;
+  for (const char* name : {"tiny-qwen3", "tiny-llama3"}) {
+    const std::string model = TinyModel(name), out = folder.File(name);
+    Quantize(model, {"awq-w8-g16", "rtn-w8-g16", "awq-w3-g16", "rtn-w3-g16"}, out);
+    EXPECT_LT(OutputError(model, out + "/awq-w8-g16"), 4 * OutputError(model, out + "/rtn-w8-g16"));
+    EXPECT_LT(OutputError(model, out + "/awq-w3-g16"), OutputError(model, out + "/rtn-w3-g16"));
+  }
+}
+
+TEST(Calibrated, AwqRefusesAMixture) {
+  const TestFolder folder;
+  try {
+    Quantize(TinyModel("tiny-qwen3-moe"), {"awq-w4-g32"}, folder.path());
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::kUsage);
+    EXPECT_THAT(e.what(), HasSubstr("mixtures of experts"));
+  }
+}
+
+TEST(Calibrated, AnExpertThatSawNothingIsRoundedToNearestAndSaid) {
+  const TestFolder folder;
+  const CheckpointSource source(TinyModel("tiny-qwen3-moe"));
+  const Threads threads(2);
+  const auto backend = MakeBackend("cpu", "f32", threads);
+  const CalibrationSet few = SomeTokens(1, 2);
+  const std::vector<QuantizeCell> cells = {{ParseRecipe("gptq-w4-g32"), folder.File("q")}};
+  const ArtefactInfo info = QuantizeModel({source, *backend, &few}, cells)[0].info;
+  EXPECT_THAT(info.notes,
+              testing::Contains(testing::AllOf(HasSubstr("no inputs"), HasSubstr("rounded to nearest"))));
+  EXPECT_EQ(ReadArtefactInfo(folder.File("q")).notes, info.notes);
+}
+
+}  // namespace
+}  // namespace lowbit

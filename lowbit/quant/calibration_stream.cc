@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/quant/calibration_stream.h"
+
+#include <algorithm>
+
+#include "lowbit/quant/block_loss.h"
+
+namespace lowbit {
+
+CalibrationStream::CalibrationStream(const LayerSource& model, const CalibrationSet& set,
+                                     const Backend& backend, ActivationsPlace place)
+    : model_(model), backend_(backend), place_(std::move(place)) {
+  size_t rows = 0, longest = 0;
+  for (const TokenIds& ids : set.sequences) {
+    sequences_.push_back({rows, rows + ids.size(), 0});
+    rows += ids.size();
+    longest = std::max(longest, ids.size());
+  }
+  held_ = std::max(kRowsPerGroup, longest);
+  rope_ = MakeRopeTable(model.config(), longest);
+  x_ = place_.Make(rows, model.config().hidden_size, std::min(held_, rows));
+  const Weight embedding = model.Embedding();
+  for (size_t s = 0; s < sequences_.size(); ++s) {
+    const MatView<float> x = x_->Load(sequences_[s].begin, set.sequences[s].size(), true);
+    for (size_t t = 0; t < set.sequences[s].size(); ++t) {
+      const int32_t id = set.sequences[s][t];
+      if (id < 0 || static_cast<size_t>(id) >= Rows(embedding)) {
+        throw Error(ErrorKind::kContent,
+                    fmt::format("token id {} of the calibration set, the model's vocabulary has {} entries",
+                                id, Rows(embedding)))
+            .Hint("does the tokenizer belong to this model?");
+      }
+      RowsToFloat(embedding, static_cast<size_t>(id), x.Rows(t, 1));
+    }
+    x_->Store();
+  }
+  model.ReleaseEmbeddingAndHead();
+}
+
+void CalibrationStream::Run(size_t index, const LayerWeights& weights, bool needs_statistics,
+                            const Decide& decide) {
+  const LayerLayout& layout = model_.layout().layers[index];
+  StagedLayer layer(JobOf(index), weights, *x_);
+  for (const LayerStep& step : StepsOf(layout)) {
+    InputStatistics statistics(needs_statistics ? step.width : 0, needs_statistics);
+    if (needs_statistics) {
+      layer.Inputs(step, [&](MatView<const float> rows) { statistics.Add(backend_, rows); });
+    }
+    const StagedLayer::WeightOf weight_of = decide(step, statistics);
+    statistics = InputStatistics();  // a Gram matrix may be as large as a layer
+    layer.Advance(step, weight_of);
+  }
+  for (const SequenceRows& s : sequences_) {
+    float sum = 0;  // of zeros, unless a value is NaN or infinite
+    const MatView<float> rows = x_->Load(s.begin, s.end - s.begin);
+    for (size_t t = 0; t < rows.rows; ++t) {
+      for (const float v : rows.RowSpan(t)) sum += v * 0.0f;
+    }
+    if (sum == 0.0f) continue;
+    throw Error(ErrorKind::kNumeric, Place().Item(fmt::format("layer {}", index)),
+                "its output for the calibration set holds NaN or infinite values");
+  }
+}
+
+LayerRecord CalibrationStream::Record(size_t index, const LayerWeights& weights, bool needs_statistics,
+                                      bool needs_rows) {
+  LayerRecord record;
+  if (needs_rows) record.before_attention = CopyOfRows();
+  const StagedLayer::WeightOf weight_of = [&](const std::string& name) {
+    return weights.linears.find(name)->second;
+  };
+  Run(index, weights, needs_statistics, [&](const LayerStep& step, InputStatistics& statistics) {
+    if (needs_statistics) record.inputs.emplace(step.tap, std::move(statistics));
+    if (needs_rows && step.kind == LayerStep::Kind::kMlpIn) record.before_mlp = CopyOfRows();
+    return weight_of;
+  });
+  return record;
+}
+
+std::unique_ptr<Activations> CalibrationStream::CopyOfRows() const {
+  auto copy = place_.Make(x_->rows(), x_->cols(), std::min(held_, x_->rows()));
+  for (const SequenceRows& s : sequences_) {
+    const size_t count = s.end - s.begin;
+    const MatView<float> from = x_->Load(s.begin, count), to = copy->Load(s.begin, count, true);
+    for (size_t t = 0; t < count; ++t) std::ranges::copy(from.RowSpan(t), to.Row(t));
+    copy->Store();
+  }
+  return copy;
+}
+
+StagedLayer::Job CalibrationStream::JobOf(size_t index) const {
+  return {model_.config(), model_.layout().layers[index], backend_, rope_, sequences_, held_, place_};
+}
+
+std::unique_ptr<ScaleLoss> CalibrationStream::LossOf(const StagedLayer::Job& job, const LayerWeights& weights,
+                                                     const LayerStep& step, const LayerRecord& record) const {
+  switch (step.kind) {
+    case LayerStep::Kind::kAttnIn:
+      return std::make_unique<BlockLoss>(job, weights, step, *record.before_attention);
+    case LayerStep::Kind::kMlpIn:
+      return std::make_unique<BlockLoss>(job, weights, step, *record.before_mlp);
+    default:
+      return nullptr;
+  }
+}
+
+uint64_t CalibrationStream::RowBytes(const ModelConfig& config, size_t rows) {
+  return rows * config.hidden_size * sizeof(float);
+}
+
+uint64_t CalibrationStream::BetweenBytes(const ModelConfig& config, size_t rows) {
+  const size_t inner = config.num_experts > 0 ? config.hidden_size : config.intermediate_size;
+  return rows * std::max(config.QuerySize(), inner) * sizeof(float);
+}
+
+}  // namespace lowbit

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tokens of a calibration set on their way through the layers: what a method's statistics are taken from.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lowbit/calib/calibration_set.h"
+#include "lowbit/calib/statistics.h"
+#include "lowbit/model/layer_source.h"
+#include "lowbit/model/rope.h"
+#include "lowbit/model/staged_layer.h"
+#include "lowbit/quant/awq.h"
+
+namespace lowbit {
+
+// By LayerStep::tap.
+using LayerStatistics = std::map<std::string, InputStatistics, std::less<>>;
+
+// What the full-precision model did in one layer.
+struct LayerRecord {
+  LayerStatistics inputs;
+  // The residual stream before each module, when it was asked for.
+  std::unique_ptr<Activations> before_attention, before_mlp;
+};
+
+class CalibrationStream {
+ public:
+  // Looks the tokens up in the embedding. All must outlive this. Throws Error{kContent} for an id outside the
+  // vocabulary, Error{kResource} when the scratch file cannot be made.
+  CalibrationStream(const LayerSource& model, const CalibrationSet& set, const Backend& backend,
+                    ActivationsPlace place);
+
+  // Takes the rows through layer `index` with these weights: `decide` sees what each step's readers see and says
+  // what weights they have from then on. Without `needs_statistics` it gets none. Throws Error{kNumeric} naming
+  // the layer when its output is not finite.
+  using Decide = std::function<StagedLayer::WeightOf(const LayerStep& step, InputStatistics& statistics)>;
+  void Run(size_t index, const LayerWeights& weights, bool needs_statistics, const Decide& decide);
+
+  // The same with weights that are what they are.
+  LayerRecord Record(size_t index, const LayerWeights& weights, bool needs_statistics, bool needs_rows);
+
+  // What a module's output tells of scales for the readers of `step`; nullptr where the Gram matrix tells as
+  // much. All must outlive it.
+  std::unique_ptr<ScaleLoss> LossOf(const StagedLayer::Job& job, const LayerWeights& weights,
+                                    const LayerStep& step, const LayerRecord& record) const;
+  StagedLayer::Job JobOf(size_t index) const;
+
+  // Bytes of `rows` tokens: in the stream, and between two steps of a layer.
+  static uint64_t RowBytes(const ModelConfig& config, size_t rows);
+  static uint64_t BetweenBytes(const ModelConfig& config, size_t rows);
+
+ private:
+  std::unique_ptr<Activations> CopyOfRows() const;
+
+  const LayerSource& model_;
+  const Backend& backend_;
+  ActivationsPlace place_;
+  std::vector<SequenceRows> sequences_;
+  size_t held_ = 0;  // rows of one group
+  RopeTable rope_;
+  std::unique_ptr<Activations> x_;
+};
+
+}  // namespace lowbit

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/quant/recipe_run.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "lowbit/base/human.h"
+#include "lowbit/base/log.h"
+
+namespace lowbit {
+namespace fs = std::filesystem;
+
+namespace {
+
+void RequireDiskSpace(const std::string& folder, const std::vector<PlannedFile>& files) {
+  uint64_t needed = 0;
+  for (const PlannedFile& file : files) needed += file.Bytes();
+  std::error_code code;
+  const fs::space_info space = fs::space(folder, code);
+  if (code || space.available >= needed) return;
+  throw WriteError(folder, fmt::format("{} free on this disk, expected at least {}",
+                                       HumanBytes(space.available), HumanBytes(needed)));
+}
+
+}  // namespace
+
+RecipeRun::RecipeRun(const QuantizeJob& job, const QuantizeCell& cell, const ArtefactInputs& inputs)
+    : job_(job),
+      cell_(cell),
+      inputs_(inputs),
+      out_(cell.out_folder, inputs),
+      finished_(out_.Finished()),
+      rounder_(job.model, cell.recipe, job.backend.threads()) {
+  if (!finished_) return;
+  finished_->base_folder = job.model.checkpoint().folder();  // it may have moved since
+  result_ = {*finished_, finished_->files.size()};
+}
+
+void RecipeRun::Begin() {
+  RequireDiskSpace(out_.path(), rounder_.files());
+  out_.Begin();
+  for (const PlannedFile& file : rounder_.files()) {
+    const std::optional<LayerPatch> kept = out_.Kept(file.name);
+    kept_.push_back(kept && file.Describes(kept->packed));
+  }
+}
+
+size_t RecipeRun::LayersToMake() const {
+  size_t layers = job_.model.layout().layers.size();
+  while (layers > 0 && kept_[layers - 1]) --layers;
+  return layers;
+}
+
+void RecipeRun::DoLayer(size_t layer, const LayerWeights& weights, LayerRecord& record,
+                        const CalibrationStream* floats) {
+  LayerPatch patch;
+  const bool is_new = !kept_[layer];
+  if (!is_new) patch = out_.Kept(rounder_.files()[layer].name).value_or(LayerPatch());
+  std::optional<RescaledLayer> rescaled;
+  const RoundingError before = rounder_.error();
+  if (is_new && cell_.recipe.awq) rescaled = Rescale(layer, weights, record, *floats, patch);
+  const RescaledLayer* lent = rescaled ? &*rescaled : nullptr;
+  if (stream_) {
+    DoOwnLayer(layer, weights, lent, is_new, patch);
+  } else {
+    DoSharedLayer(layer, record.inputs, lent, is_new, patch);
+  }
+  if (rescaled) {
+    patch.squared_error = {rounder_.error().error - before.error, rounder_.error().weight - before.weight};
+  }
+  Write(layer, std::move(patch), !is_new);
+}
+
+// AWQ's scales, and in the patch the vectors that gave them up.
+RescaledLayer RecipeRun::Rescale(size_t layer, const LayerWeights& weights, const LayerRecord& record,
+                                 const CalibrationStream& floats, LayerPatch& patch) const {
+  const Place place = Place().Item(fmt::format("layer {}", layer));
+  const StagedLayer::Job staged = floats.JobOf(layer);
+  AwqLayerJob job{staged.config,
+                  staged.layout,
+                  staged.backend,
+                  rounder_.files()[layer].spec,
+                  record.inputs,
+                  place,
+                  cell_.recipe.method == "awq"};
+  if (LearnsFromRows()) {
+    job.loss_of = [&](const LayerStep& step) { return floats.LossOf(staged, weights, step, record); };
+  }
+  RescaledLayer rescaled = RescaleWithAwq(job, weights);
+  const std::string prefix = ModelLayout::LayerPrefix(layer);
+  for (const auto& [name, values] : rescaled.norms) {
+    if (values != weights.norms.find(name)->second) patch.vectors[prefix + name + ".weight"] = values;
+  }
+  for (const auto& [name, values] : rescaled.biases) {
+    if (values != weights.biases.find(name)->second) patch.vectors[prefix + name + ".bias"] = values;
+  }
+  for (const auto& [tap, choice] : rescaled.choices) {
+    LogDetail(fmt::format("{} layer {} {}: ratio {:.2f}, loss {:.4g}, {:.4g} without scales", inputs_.recipe,
+                          layer, tap, choice.Ratio(), choice.losses[choice.step], choice.losses[0]));
+  }
+  return rescaled;
+}
+
+std::unique_ptr<RoundContext> RecipeRun::Prepare(size_t layer, const LayerStep& step,
+                                                 const StepInputs& inputs, LayerPatch& patch) const {
+  const Place place = Place().Item(fmt::format("layer {}", layer)).Item(step.tap);
+  return rounder_.MethodOf(layer).Prepare(cell_.recipe, rounder_.files()[layer].spec, inputs, place,
+                                          job_.backend.threads(), patch.notes);
+}
+
+void RecipeRun::RoundOne(size_t layer, const std::string& linear, const RoundContext* context,
+                         const RescaledLayer* rescaled, bool is_new, LayerPatch& patch) {
+  const PlannedMatrix& matrix = rounder_.MatrixOf(layer, linear);
+  PackedTensor& packed = patch.packed[matrix.name];
+  if (!is_new && patch.squared_error) {  // what was rounded is not there any more
+    rounder_.Count(matrix.name, packed, {});
+    return;
+  }
+  const Matrix* weights = rescaled == nullptr ? nullptr : &rescaled->linears.find(linear)->second;
+  rounder_.RoundOne(layer, matrix, context, is_new, packed, weights);
+}
+
+// What linears read is the full-precision model's, or does not matter.
+void RecipeRun::DoSharedLayer(size_t layer, LayerStatistics& inputs, const RescaledLayer* rescaled,
+                              bool is_new, LayerPatch& patch) {
+  for (const LayerStep& step : StepsOf(job_.model.layout().layers[layer])) {
+    const auto statistics = inputs.find(step.tap);
+    std::unique_ptr<RoundContext> context;
+    if (is_new && LearnsFromFloat() && statistics != inputs.end()) {
+      std::span<const float> scales;
+      if (rescaled != nullptr && rescaled->scales.contains(step.tap)) {
+        scales = rescaled->scales.find(step.tap)->second;
+      }
+      context = Prepare(layer, step, {statistics->second, scales}, patch);
+    }
+    for (const std::string& reader : step.readers) {
+      RoundOne(layer, reader, context.get(), rescaled, is_new, patch);
+    }
+  }
+}
+
+// The rows pass through what the layer has become: step by step, each rounded before they do.
+void RecipeRun::DoOwnLayer(size_t layer, const LayerWeights& weights, const RescaledLayer* rescaled,
+                           bool is_new, LayerPatch& patch) {
+  LayerWeights base = weights;
+  ReplaceVectors(patch.vectors, ModelLayout::LayerPrefix(layer), base);
+  std::map<std::string, std::shared_ptr<const PackedTensor>, std::less<>> packed;
+  stream_->Run(layer, base, is_new, [&](const LayerStep& step, InputStatistics& statistics) {
+    std::unique_ptr<RoundContext> context;
+    if (is_new) context = Prepare(layer, step, {statistics, {}}, patch);
+    statistics = InputStatistics();
+    for (const std::string& reader : step.readers) {
+      RoundOne(layer, reader, context.get(), rescaled, is_new, patch);
+      const PackedTensor& tensor = patch.packed[rounder_.MatrixOf(layer, reader).name];
+      packed[reader] =
+          std::shared_ptr<const PackedTensor>(std::shared_ptr<void>(), &tensor);  // lent by `patch`
+    }
+    return [&packed](const std::string& name) -> Weight { return packed.find(name)->second; };
+  });
+}
+
+void RecipeRun::DoHead() {
+  const size_t layers = job_.model.layout().layers.size();
+  for (size_t file = layers; file < rounder_.files().size(); ++file) {
+    const bool is_kept = kept_[file];
+    LayerPatch patch;
+    if (is_kept) patch = out_.Kept(rounder_.files()[file].name).value_or(LayerPatch());
+    patch.packed = rounder_.Round(file, std::move(patch.packed));
+    Write(file, std::move(patch), is_kept);
+  }
+}
+
+// A file is written while the next one is made. One at a time, so that they appear in order.
+void RecipeRun::Write(size_t file, LayerPatch patch, bool is_kept) {
+  job_.model.checkpoint().RequireIntact();  // before a file says what its weights were
+  FinishWriting();
+  written_ = rounder_.files()[file].name;
+  result_.kept_files += is_kept ? 1 : 0;
+  if (is_kept && patch.squared_error) {
+    rounder_.AddError({patch.squared_error->first, patch.squared_error->second});
+  }
+  std::ranges::copy(patch.notes, std::back_inserter(result_.info.notes));
+  writing_ = std::async(std::launch::async, [this, name = written_, is_kept, patch = std::move(patch)] {
+    return is_kept ? out_.Describe(name, patch) : out_.Write(name, patch);
+  });
+}
+
+void RecipeRun::FinishWriting() {
+  if (writing_.valid()) result_.info.files[written_] = writing_.get();
+}
+
+QuantizeResult RecipeRun::Finish() {
+  if (!IsFinished()) {
+    FinishWriting();
+    ArtefactInfo& info = result_.info;
+    info.base_folder = job_.model.checkpoint().folder();
+    info.base_bytes = job_.model.checkpoint().TensorBytes();
+    info.weights_hash = inputs_.weights_hash;
+    info.config_hash = inputs_.config_hash;
+    info.recipe = inputs_.recipe;
+    info.calibration = inputs_.calibration;
+    info.code_version = inputs_.code_version;
+    info.layers = job_.model.layout().layers.size();
+    info.has_head = cell_.recipe.head.has_value();
+    rounder_.Describe(info);
+    info.seconds = watch_.Seconds();
+  }
+  out_.Finish(result_.info);
+  return result_;
+}
+
+}  // namespace lowbit

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// One recipe on its way through a model: its output folder, its own calibration rows if it learns from them, and
+// the file that is being written.
+#pragma once
+
+#include <future>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "lowbit/base/stopwatch.h"
+#include "lowbit/quant/awq_layer.h"
+#include "lowbit/quant/calibration_stream.h"
+#include "lowbit/quant/layer_stream.h"
+#include "lowbit/quant/model_rounder.h"
+#include "lowbit/quant/output_folder.h"
+
+namespace lowbit {
+
+class RecipeRun {
+ public:
+  // Opens and locks the cell's folder. Throws what OutputFolder throws.
+  RecipeRun(const QuantizeJob& job, const QuantizeCell& cell, const ArtefactInputs& inputs);
+
+  // Whether the folder holds the finished artefact already.
+  bool IsFinished() const { return finished_.has_value(); }
+
+  // Before the first layer: the plan file, and which files are there.
+  void Begin();
+
+  bool HasOwnStream() const { return rounder_.MethodOf(0).Learns(cell_.recipe) == Stream::kOwn; }
+  // Whether it learns from what the full-precision model does, and whether from its rows.
+  bool LearnsFromFloat() const {
+    return cell_.recipe.awq || rounder_.MethodOf(0).Learns(cell_.recipe) == Stream::kFloat;
+  }
+  bool LearnsFromRows() const { return cell_.recipe.awq && cell_.recipe.awq->loss == AwqLoss::kBlock; }
+  bool Misses(size_t layer) const { return !kept_[layer]; }
+  size_t LayersToMake() const;  // up to and with the last layer that is missing
+  // Its own calibration rows, where it learns from them.
+  void Follow(std::unique_ptr<CalibrationStream> stream) { stream_ = std::move(stream); }
+
+  // One layer, from an earlier run or made now. `record`: what the full-precision model did in it, by `floats`,
+  // for methods that learn from that.
+  void DoLayer(size_t layer, const LayerWeights& weights, LayerRecord& record,
+               const CalibrationStream* floats);
+  void DoHead();
+
+  // Waits for the last file and writes the manifest.
+  QuantizeResult Finish();
+  void GiveUp() noexcept { out_.GiveUp(); }
+
+ private:
+  void Write(size_t file, LayerPatch patch, bool is_kept);
+  void FinishWriting();
+  RescaledLayer Rescale(size_t layer, const LayerWeights& weights, const LayerRecord& record,
+                        const CalibrationStream& floats, LayerPatch& patch) const;
+  void DoOwnLayer(size_t layer, const LayerWeights& weights, const RescaledLayer* rescaled, bool is_new,
+                  LayerPatch& patch);
+  void DoSharedLayer(size_t layer, LayerStatistics& inputs, const RescaledLayer* rescaled, bool is_new,
+                     LayerPatch& patch);
+  std::unique_ptr<RoundContext> Prepare(size_t layer, const LayerStep& step, const StepInputs& inputs,
+                                        LayerPatch& patch) const;
+  void RoundOne(size_t layer, const std::string& linear, const RoundContext* context,
+                const RescaledLayer* rescaled, bool is_new, LayerPatch& patch);
+
+  const QuantizeJob& job_;
+  const QuantizeCell& cell_;
+  ArtefactInputs inputs_;
+  OutputFolder out_;
+  std::optional<ArtefactInfo> finished_;
+  ModelRounder rounder_;
+  Stopwatch watch_;
+  std::vector<bool> kept_;  // by file: whole and good, from an earlier run
+  std::unique_ptr<CalibrationStream> stream_;
+  QuantizeResult result_;
+  std::future<ArtefactFile> writing_;
+  std::string written_;
+};
+
+}  // namespace lowbit
