@@ -93,10 +93,10 @@ TEST_P(ChangedInputs, AfterAStudy) {
 
 const Change kChanges[] = {
     {"Weights", ChangeWeights, "key 'weights_hash'", "the model's weights changed (weights_hash was "},
-    {"Config", ChangeConfig, "key 'config_hash'", "the model's config.json or the task's window"},
+    {"Config", ChangeConfig, "key 'config_hash'", "the model's config.json, the calibration, the task's window"},
     {"Tokenizer", ChangeTokenizer, "", "the tokenizer changed (tokenizer_hash was "},
     {"Text", ChangeText, "", "the text changed (text_hash was "},
-    {"Window", ChangeWindow, "", "the model's config.json or the task's window"},
+    {"Window", ChangeWindow, "", "the model's config.json, the calibration, the task's window"},
 };
 std::string ChangeName(const testing::TestParamInfo<Change>& change) {
   return change.param.name;

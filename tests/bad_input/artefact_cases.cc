@@ -23,7 +23,7 @@ void AddManifest(Table& t) {
   t.Add("a sparse terabyte", Sparse(kManifest, uint64_t{1} << 40), {kManifest, "expected at most"});
   t.Add("version 0", Set("lowbit_artefact", 0), {kManifest, Key("lowbit_artefact")});
   t.Add("version 2", Set("lowbit_artefact", 2), {kManifest, Key("lowbit_artefact"), "from 1 to 1"});
-  t.Add("a key of a newer version", Set("calibration", "x"), {kManifest, Key("calibration"), "newer lowbit"});
+  t.Add("a key of a newer version", Set("rotation", "x"), {kManifest, Key("calibration"), "newer lowbit"});
   t.Add("a key twice", Swap(kManifest, "{", "{\"layers\": 1, "), {kManifest, "layers", "twice"});
   for (const char* key : {"base", "weights_hash", "config_hash", "recipe", "layers", "has_head", "files",
                           "quantized_bits", "seconds"}) {

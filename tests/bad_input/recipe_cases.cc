@@ -34,7 +34,7 @@ std::vector<Case> RecipeCases() {
   recipe("rtn-w1-g32:range=mse", {"range"});
   recipe("full", {"full"});
   recipe("full-w4", {"character 5"});
-  recipe("awq+rtn-w4-g128", {"'+'"});
+  recipe("awq+rtn-w4-g128", {"'awq+rtn'"});
   recipe("rtn-w4-g32@fast", {"@fast"});
   recipe("rtn-w4-g32\n\x1B[31m", {"recipe"});
   recipe("rtn-w4-g\xFF", {"recipe"});
