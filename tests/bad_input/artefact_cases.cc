@@ -23,7 +23,10 @@ void AddManifest(Table& t) {
   t.Add("a sparse terabyte", Sparse(kManifest, uint64_t{1} << 40), {kManifest, "expected at most"});
   t.Add("version 0", Set("lowbit_artefact", 0), {kManifest, Key("lowbit_artefact")});
   t.Add("version 2", Set("lowbit_artefact", 2), {kManifest, Key("lowbit_artefact"), "from 1 to 1"});
-  t.Add("a key of a newer version", Set("rotation", "x"), {kManifest, Key("calibration"), "newer lowbit"});
+  t.Add("a key of a newer version", Set("rotation", "x"), {kManifest, Key("rotation"), "newer lowbit"});
+  t.Add("notes that are no list", Set("notes", "x"), {kManifest, Key("notes"), "list of texts"});
+  t.Add("a note that is no text", Set("notes", Json::array({1})), {kManifest, Key("notes"), "list of texts"});
+  t.Add("an empty calibration", Set("calibration", ""), {kManifest, Key("calibration")});
   t.Add("a key twice", Swap(kManifest, "{", "{\"layers\": 1, "), {kManifest, "layers", "twice"});
   for (const char* key : {"base", "weights_hash", "config_hash", "recipe", "layers", "has_head", "files",
                           "quantized_bits", "seconds"}) {

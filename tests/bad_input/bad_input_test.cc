@@ -135,11 +135,21 @@ TEST(BadInput, ResultsDb) {
 TEST(BadInput, Artefacts) {
   RunAll(ArtefactCases());
 }
+TEST(BadInput, Statistics) {
+  RunAll(StatisticsCases());
+}
+TEST(BadInput, Archives) {
+  RunAll(ArchiveCases());
+}
+TEST(BadInput, CalibrationFlags) {
+  RunAll(CalibrationFlagCases());
+}
 
 TEST(BadInputControls, TheUndamagedFilesWork) {
   const Site site;
-  for (const Command& command : {kInspect, kInspectSharded, kInspectLlama, kQuantize, kLogits, kScore,
-                                 kTokenize, kStudy, kEval, kReport, kInspectArtefact, kArtefactLogits}) {
+  for (const Command& command :
+       {kInspect, kInspectSharded, kInspectLlama, kQuantize, kLogits, kScore, kTokenize, kStudy, kEval,
+        kReport, kInspectArtefact, kArtefactLogits, kInspectStatistics}) {
     const Measured run = Measure(site.Arguments(command));
     EXPECT_EQ(run.outcome.exit_code, 0) << command[0] << ": " << run.outcome.err;
     site.Remove("out");

@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "lowbit/base/files.h"
+#include "lowbit/calib/statistics_file.h"
 
 namespace lowbit::bad_input {
 namespace fs = std::filesystem;
@@ -27,8 +28,29 @@ const Command kReport = {"report", "@done/results.db", "-o", "@report.html"};
 const Command kInspectArtefact = {"inspect", "@artefact"};
 const Command kArtefactLogits = {"logits",    "--model", "@artefact",       "--ids",
                                  "@ids.json", "--out",   "@out.safetensors"};
+const Command kInspectStatistics = {"inspect", "@statistics.safetensors"};
 
 namespace {
+
+// Of a mixture of two experts, without a model: every number is 1 but for the zeros of the expert that saw none.
+void WriteSomeStatistics(const std::string& path) {
+  ModelStatistics statistics;
+  statistics.origin = {std::string(64, 'a'), std::string(64, 'b'), "0.1.0", 100};
+  const auto add = [&](const std::string& name, uint64_t tokens) {
+    InputStatistics tap(8);
+    tap.tokens = tokens;
+    const double value = tokens > 0 ? 1 : 0;
+    std::fill_n(tap.gram.data(), tap.gram.size(), value);
+    tap.sum_abs.assign(8, value);
+    tap.max_abs.assign(8, static_cast<float>(value));
+    statistics.taps.emplace(name, std::move(tap));
+  };
+  add("model.layers.0.mlp_in", 100);
+  add("model.layers.0.mlp_mid.0", 60);
+  add("model.layers.0.mlp_mid.1", 0);
+  statistics.expert_tokens["model.layers.0."] = {60, 0};
+  WriteStatistics(path, statistics);
+}
 
 void WriteText(const std::string& path, const std::string& text) {
   fs::remove_all(path);  // it may be another name of the pattern's file
@@ -67,6 +89,7 @@ const test::TempFolder& Pattern() {
     WriteText(folder / "requests.jsonl", "{\"context_ids\": [1], \"continuations\": [[2, 3]]}\n");
     WriteText(folder / "study.yaml",
               "study: s\nmodels: [demo]\nrecipes: [full]\ntasks: [{task: 'text:text.txt', window: 8}]\n");
+    WriteSomeStatistics(folder / "statistics.safetensors");
     MustRun({"quantize", folder / "model", "rtn-w4-g32:head=w8-g32", "-o", folder / "artefact"});
     MustRun({"study", folder / "study.yaml", "-o", folder / "done"});
     return true;

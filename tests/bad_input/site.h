@@ -19,7 +19,7 @@ namespace lowbit::bad_input {
 //   demo/      the model of data/, whose tokenizer fits it
 //   artefact/  model/ after rtn-w4-g32:head=w8-g32
 //   done/      a finished study's results.db
-//   text.txt, ids.json, requests.jsonl, study.yaml
+//   text.txt, ids.json, requests.jsonl, study.yaml, statistics.safetensors
 class Site {
  public:
   Site();
@@ -78,9 +78,12 @@ std::vector<Case> RecipeCases();
 std::vector<Case> StudyCases();
 std::vector<Case> ResultsDbCases();
 std::vector<Case> ArtefactCases();
+std::vector<Case> StatisticsCases();
+std::vector<Case> ArchiveCases();
+std::vector<Case> CalibrationFlagCases();
 
 extern const Command kInspect, kInspectSharded, kInspectLlama, kQuantize, kLogits, kScore, kTokenize, kStudy,
-    kEval, kReport, kInspectArtefact, kArtefactLogits;
+    kEval, kReport, kInspectArtefact, kArtefactLogits, kInspectStatistics;
 
 // Damages.
 Damage Nothing();

@@ -42,6 +42,11 @@ void AddYaml(Table& t) {
           s.Write(kFile, "study: s\nmodels: " + bomb.substr(bomb.rfind("a8: ") + 4));
         },
         {kFile, "line 2"});
+  t.Add("a recipe that learns, without calibration", Line("[full]", "[full, gptq-w4-g32]"),
+        {kFile, "line 3", "learns from a text", "calibration"});
+  t.Add("calibration of no file", Line("[full]", "[full]\ncalibration: {samples: 4}"), {kFile, "file"});
+  t.Add("a policy nobody knows", Line("[full]", "[full]\ncalibration: {file: a.txt, policy: all}"),
+        {kFile, "all", "concat"});
   t.Add("an alias of itself", Line("[full]", "&a [full, *a]"), {kFile, "line 3"});
   t.Add("nesting of 10^5", Study("study: " + std::string(100000, '[')), {kFile, "line 1", "nested deeper"});
   t.Add("nesting of 10^5 maps", Study("study: " + std::string(100000, '{')), {kFile, "line 1"});
