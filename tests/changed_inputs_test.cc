@@ -93,7 +93,8 @@ TEST_P(ChangedInputs, AfterAStudy) {
 
 const Change kChanges[] = {
     {"Weights", ChangeWeights, "key 'weights_hash'", "the model's weights changed (weights_hash was "},
-    {"Config", ChangeConfig, "key 'config_hash'", "the model's config.json, the calibration, the task's window"},
+    {"Config", ChangeConfig, "key 'config_hash'",
+     "the model's config.json, the calibration, the task's window"},
     {"Tokenizer", ChangeTokenizer, "", "the tokenizer changed (tokenizer_hash was "},
     {"Text", ChangeText, "", "the text changed (text_hash was "},
     {"Window", ChangeWindow, "", "the model's config.json, the calibration, the task's window"},

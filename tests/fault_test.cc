@@ -104,10 +104,10 @@ TEST_P(FaultTest, NothingIsLostWhateverCallFails) {
 }
 
 std::string JobName(const testing::TestParamInfo<Job>& job) {
-  return job.param == Job::kStudy ? "Study" : job.param == Job::kQuantize ? "Quantize" : "Report";
+  return test::Name(job.param);
 }
-INSTANTIATE_TEST_SUITE_P(Jobs, FaultTest, testing::Values(Job::kQuantize, Job::kStudy, Job::kReport),
-                         JobName);
+INSTANTIATE_TEST_SUITE_P(Jobs, FaultTest,
+                         testing::Values(Job::kQuantize, Job::kSweep, Job::kStudy, Job::kReport), JobName);
 
 }  // namespace
 }  // namespace lowbit

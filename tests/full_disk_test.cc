@@ -88,7 +88,7 @@ TEST_P(FullDisk, EveryErrorNamesItAndTheNextRunGoesOn) {
 }
 
 std::string JobName(const testing::TestParamInfo<Job>& job) {
-  return job.param == Job::kStudy ? "Study" : job.param == Job::kQuantize ? "Quantize" : "Report";
+  return test::Name(job.param);
 }
 INSTANTIATE_TEST_SUITE_P(Jobs, FullDisk, testing::Values(Job::kQuantize, Job::kStudy, Job::kReport), JobName);
 

@@ -71,6 +71,20 @@ std::string Difference(const Remains& is, const Remains& expected) {
 
 }  // namespace
 
+std::string Name(Job job) {
+  switch (job) {
+    case Job::kQuantize:
+      return "Quantize";
+    case Job::kSweep:
+      return "Sweep";
+    case Job::kStudy:
+      return "Study";
+    case Job::kReport:
+      return "Report";
+  }
+  return "";
+}
+
 InterruptedSite::InterruptedSite() : folder_("interrupted") {
   MakeModel();
   MakeDirectory(Disk());
@@ -105,6 +119,22 @@ std::vector<std::string> InterruptedSite::Prepare(Job job) const {
   switch (job) {
     case Job::kQuantize:
       return {"quantize", Path("model"), "rtn-w4-g32:head=w8-g64", "-o", Out(), "-t", "2"};
+    case Job::kSweep:
+      return {"quantize",
+              Path("model"),
+              "gptq-w3-g32:act_order=true",
+              "awq-w3-g32",
+              "awq+gptq-w2-g64",
+              "-o",
+              Out(),
+              "--calib",
+              Path("a.txt"),
+              "--calib-samples",
+              "3",
+              "--calib-length",
+              "32",
+              "-t",
+              "2"};
     case Job::kStudy:
       return {"study", Path("study.yaml"), "-o", Out(), "-t", "2"};
     case Job::kReport:

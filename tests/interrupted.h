@@ -14,7 +14,9 @@
 
 namespace lowbit::test {
 
-enum class Job : uint8_t { kQuantize, kStudy, kReport };
+// kSweep: several recipes that learn, in one pass over the layers.
+enum class Job : uint8_t { kQuantize, kSweep, kStudy, kReport };
+std::string Name(Job job);  // "Quantize", "Sweep", …
 
 // What a command left in its output folder, without what may differ between two runs: times, and the number of
 // the process in .lock.

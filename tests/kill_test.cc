@@ -121,9 +121,9 @@ TEST_P(KillTest, AClosedPipeEndsItWithoutAWordAndNothingIsLost) {
 }
 
 std::string JobName(const testing::TestParamInfo<Job>& job) {
-  return job.param == Job::kStudy ? "Study" : "Quantize";
+  return test::Name(job.param);
 }
-INSTANTIATE_TEST_SUITE_P(Jobs, KillTest, testing::Values(Job::kQuantize, Job::kStudy), JobName);
+INSTANTIATE_TEST_SUITE_P(Jobs, KillTest, testing::Values(Job::kQuantize, Job::kSweep, Job::kStudy), JobName);
 
 }  // namespace
 }  // namespace lowbit

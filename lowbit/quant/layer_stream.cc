@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <functional>
 
 #include "lowbit/base/build_info.h"
 #include "lowbit/base/hash.h"
@@ -115,12 +114,12 @@ class Sweep {
   size_t float_layers_ = 0;
 };
 
-// `before_work` is called once nothing stands in the way any more.
+// `announces` says what it will take before it begins.
 std::vector<QuantizeResult> QuantizeInto(const QuantizeJob& job, std::span<const QuantizeCell> cells,
-                                         const std::function<void(const QuantizePlan&)>& before_work) {
+                                         bool announces) {
   std::vector<Recipe> recipes;
   for (const QuantizeCell& cell : cells) recipes.push_back(cell.recipe);
-  const QuantizePlan plan = PlanQuantize(job, recipes);
+  const QuantizePlan plan = PlanQuantize(job, recipes, Probe::kNo);
   const std::string hash =
       job.weights_hash.empty() ? job.model.checkpoint().WeightsHash(job.backend.threads()) : job.weights_hash;
   Runs runs;
@@ -130,7 +129,7 @@ std::vector<QuantizeResult> QuantizeInto(const QuantizeJob& job, std::span<const
       runs.push_back(std::make_unique<RecipeRun>(job, cell, InputsOf(job, cell.recipe, hash)));
     }
     if (!std::ranges::all_of(runs, [](const auto& run) { return run->IsFinished(); })) {
-      before_work(plan);
+      if (announces) LogInfo("plan " + PlanQuantize(job, recipes).Text());
       Sweep(job, plan, runs).Run();
     }
     for (const auto& run : runs) results.push_back(run->Finish());
@@ -147,7 +146,7 @@ std::vector<QuantizeResult> QuantizeInto(const QuantizeJob& job, std::span<const
 
 std::vector<QuantizeResult> QuantizeModel(const QuantizeJob& job, std::span<const QuantizeCell> cells) {
   RequireWork(cells, job.model.checkpoint().folder());
-  return QuantizeInto(job, cells, [](const QuantizePlan&) {});
+  return QuantizeInto(job, cells, false);
 }
 
 std::vector<QuantizeResult> QuantizeFolder(const std::string& model_folder,
@@ -165,7 +164,7 @@ std::vector<QuantizeResult> QuantizeFolder(const std::string& model_folder,
       std::ranges::any_of(cells, [](const QuantizeCell& cell) { return cell.recipe.NeedsCalibration(); });
   if (needed && calibration != nullptr) set = LoadCalibrationSet(*calibration, Tokenizer::Load(model_folder));
   const QuantizeJob job{model, backend, set ? &*set : nullptr, budget};
-  return QuantizeInto(job, cells, [](const QuantizePlan& plan) { LogInfo("plan " + plan.Text()); });
+  return QuantizeInto(job, cells, true);
 }
 
 }  // namespace lowbit

@@ -43,9 +43,10 @@ struct QuantizePlan {
   std::string Text() const;  // one line
 };
 
-// Throws Error{kUsage} when a recipe needs calibration and there is none, Error{kResource} saying how much is
-// needed when the budget is too small.
-QuantizePlan PlanQuantize(const QuantizeJob& job, std::span<const Recipe> recipes);
+// Without a probe `seconds` is 0. Throws Error{kUsage} when a recipe needs calibration and there is none,
+// Error{kResource} saying how much is needed when the budget is too small.
+enum class Probe : uint8_t { kNo, kYes };
+QuantizePlan PlanQuantize(const QuantizeJob& job, std::span<const Recipe> recipes, Probe probe = Probe::kYes);
 
 struct QuantizeResult {
   ArtefactInfo info;

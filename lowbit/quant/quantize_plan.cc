@@ -82,7 +82,7 @@ std::string QuantizePlan::Text() const {
   return text;
 }
 
-QuantizePlan PlanQuantize(const QuantizeJob& job, std::span<const Recipe> recipes) {
+QuantizePlan PlanQuantize(const QuantizeJob& job, std::span<const Recipe> recipes, Probe probe) {
   RequireCalibration(job, recipes);
   QuantizePlan plan;
   plan.bytes_read = job.model.checkpoint().TensorBytes();
@@ -119,6 +119,7 @@ QuantizePlan PlanQuantize(const QuantizeJob& job, std::span<const Recipe> recipe
                             job.budget.bytes > 0 ? "allowed by --ram" : "to be had",
                             HumanBytes(plan.peak_bytes), job.model.checkpoint().folder()));
   }
+  if (probe == Probe::kNo) return plan;
   for (const Recipe& recipe : recipes) {
     plan.seconds += ModelRounder(job.model, recipe, job.backend.threads()).ProbeSeconds();
   }
