@@ -189,6 +189,11 @@ void RecipeRun::FinishWriting() {
   if (writing_.valid()) result_.info.files[written_] = writing_.get();
 }
 
+void RecipeRun::GiveUp() noexcept {
+  if (writing_.valid()) writing_.wait();
+  out_.GiveUp();
+}
+
 QuantizeResult RecipeRun::Finish() {
   if (!IsFinished()) {
     FinishWriting();

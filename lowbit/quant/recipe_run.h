@@ -47,7 +47,8 @@ class RecipeRun {
 
   // Waits for the last file and writes the manifest.
   QuantizeResult Finish();
-  void GiveUp() noexcept { out_.GiveUp(); }
+  // After an error: the file that is being written is finished first, as it may stay.
+  void GiveUp() noexcept;
 
  private:
   void Write(size_t file, LayerPatch patch, bool is_kept);
