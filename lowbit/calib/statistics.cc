@@ -46,6 +46,14 @@ void InputStatistics::Add(const Backend& backend, MatView<const float> rows) {
   tokens += rows.rows;
 }
 
+void InputStatistics::AddAgain(const Backend& backend, std::span<const float> row, uint32_t times) {
+  LOWBIT_ASSERT(row.size() == width && gram.size() > 0);
+  backend.threads().For(width, [&](size_t i) {
+    const double weighted = static_cast<double>(times) * static_cast<double>(row[i]);
+    for (size_t j = i; j < width; ++j) gram[i * width + j] += weighted * static_cast<double>(row[j]);
+  });
+}
+
 void InputStatistics::Merge(const InputStatistics& part) {
   RequireEqual("a width of", width, part.width);
   RequireEqual("a Gram matrix of", gram.size(), part.gram.size());

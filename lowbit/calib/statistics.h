@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,6 +33,9 @@ struct InputStatistics {
   // Rows of whole sequences, `first_row` of each sequence a multiple of kGramRows from where it began: the
   // same bits however the rows come.
   void Add(const Backend& backend, MatView<const float> rows);
+
+  // Counts `row`, one of those that were added, `times` more in the Gram matrix, and nowhere else.
+  void AddAgain(const Backend& backend, std::span<const float> row, uint32_t times);
 
   // Adds what the next part saw, which began behind this one's last token. The same parts in the same order
   // give the same bits, whoever computed them; tokens, max_abs and samples are those of one part that saw

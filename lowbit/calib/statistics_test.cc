@@ -58,6 +58,23 @@ TEST_F(Statistics, AreTheSumsOfTheRows) {
   EXPECT_EQ(s.samples.rows().Row(2)[5], rows.view().Row(128)[5]);
 }
 
+TEST_F(Statistics, ARowThatCountsAgainIsInTheGramAlone) {
+  const Matrix rows = SmallIntegers(40, 70);
+  InputStatistics once(rows.cols()), again(rows.cols());
+  once.Add(*backend_, rows.view());
+  again.Add(*backend_, rows.view());
+  again.AddAgain(*backend_, rows.view().RowSpan(3), 5);
+  const float* x = rows.view().Row(3);
+  for (size_t i = 0; i < rows.cols(); ++i) {
+    for (size_t j = i; j < rows.cols(); ++j) {
+      const double more = 5.0 * static_cast<double>(x[i]) * static_cast<double>(x[j]);
+      EXPECT_DOUBLE_EQ(again.Gram().Row(i)[j], once.Gram().Row(i)[j] + more);
+    }
+  }
+  EXPECT_EQ(again.tokens, once.tokens);
+  EXPECT_EQ(again.sum_abs, once.sum_abs);
+}
+
 TEST_F(Statistics, DoNotDependOnHowRowsCome) {
   const Matrix rows = RandomMatrix(3 * kGramRows + 77, 40, 5);
   ExpectSame(Of(rows, 0, rows.rows()), Of(rows, 0, rows.rows(), 3 * kGramRows));

@@ -59,8 +59,8 @@ std::map<std::string, std::string> TensorFiles(const std::string& folder) {
 }
 
 const std::vector<std::string> kRecipes = {"gptq-w3-g32", "gptq-w4-channel:act_order=true",
-                                           "gptq-w2-g16:act_order=true,range=hdiag", "rtn-w3-g32:range=hdiag",
-                                           "rtn-w4-g32"};
+                                           "gptq-w2-g16:act_order=true,range=hdiag,sink_weight=64",
+                                           "rtn-w3-g32:range=hdiag", "rtn-w4-g32"};
 const std::vector<std::string> kDenseRecipes = {"awq-w3-g32", "awq-w2-channel:awq_loss=hessian,range=hdiag",
                                                 "awq+gptq-w3-g32:act_order=true"};
 

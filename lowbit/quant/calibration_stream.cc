@@ -44,7 +44,11 @@ void CalibrationStream::Run(size_t index, const LayerWeights& weights, bool need
   for (const LayerStep& step : StepsOf(layout)) {
     InputStatistics statistics(needs_statistics ? step.width : 0, needs_statistics);
     if (needs_statistics) {
-      layer.Inputs(step, [&](MatView<const float> rows) { statistics.Add(backend_, rows); });
+      const bool weighs = first_token_weight_ > 1 && step.kind == LayerStep::Kind::kAttnIn;
+      layer.Inputs(step, [&](MatView<const float> rows) {  // of one sequence, outside mixtures of experts
+        statistics.Add(backend_, rows);
+        if (weighs) statistics.AddAgain(backend_, rows.RowSpan(0), first_token_weight_ - 1);
+      });
     }
     const StagedLayer::WeightOf weight_of = decide(step, statistics);
     statistics = InputStatistics();  // a Gram matrix may be as large as a layer

@@ -34,6 +34,9 @@ class CalibrationStream {
   CalibrationStream(const LayerSource& model, const CalibrationSet& set, const Backend& backend,
                     ActivationsPlace place);
 
+  // From now on every sequence's first token counts as often in the Gram matrix of what q, k and v read.
+  void WeighFirstTokens(uint32_t weight) { first_token_weight_ = weight; }
+
   // Takes the rows through layer `index` with these weights: `decide` sees what each step's readers see and says
   // what weights they have from then on. Without `needs_statistics` it gets none. Throws Error{kNumeric} naming
   // the layer when its output is not finite.
@@ -61,6 +64,7 @@ class CalibrationStream {
   ActivationsPlace place_;
   std::vector<SequenceRows> sequences_;
   size_t held_ = 0;  // rows of one group
+  uint32_t first_token_weight_ = 1;
   RopeTable rope_;
   std::unique_ptr<Activations> x_;
 };

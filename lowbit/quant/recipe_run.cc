@@ -51,6 +51,11 @@ size_t RecipeRun::LayersToMake() const {
   return layers;
 }
 
+void RecipeRun::Follow(std::unique_ptr<CalibrationStream> stream) {
+  stream_ = std::move(stream);
+  if (stream_) stream_->WeighFirstTokens(cell_.recipe.gptq.sink_weight);
+}
+
 void RecipeRun::DoLayer(size_t layer, const LayerWeights& weights, LayerRecord& record,
                         const CalibrationStream* floats) {
   LayerPatch patch;

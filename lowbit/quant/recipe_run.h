@@ -37,7 +37,7 @@ class RecipeRun {
   bool Misses(size_t layer) const { return !kept_[layer]; }
   size_t LayersToMake() const;  // up to and with the last layer that is missing
   // Its own calibration rows, where it learns from them.
-  void Follow(std::unique_ptr<CalibrationStream> stream) { stream_ = std::move(stream); }
+  void Follow(std::unique_ptr<CalibrationStream> stream);
 
   // One layer, from an earlier run or made now. `record`: what the full-precision model did in it, by `floats`,
   // for methods that learn from that.

@@ -24,9 +24,11 @@ constexpr std::array kGridNames = {
 
 constexpr std::array<std::string_view, 3> kRangeNames = {"minmax", "mse", "hdiag"};
 
-constexpr std::string_view kGptqOptionNames = "act_order=…, damp=…, fresh_range=…, static_groups=…, ";
+constexpr std::string_view kGptqOptionNames =
+    "act_order=…, damp=…, fresh_range=…, sink_weight=…, static_groups=…, ";
 
 constexpr size_t kMaxGroupDigits = 9;  // group sizes below 10^9: longer rows than any model has
+constexpr size_t kMaxSinkDigits = 6;
 
 std::string MethodNames() {
   std::string names = "full";
@@ -184,6 +186,9 @@ bool Parser::ParseGptqOption(Part name, Part value, GptqOptions& gptq) const {
     if (error != std::errc() || at != end || !(gptq.damp >= 1e-6 && gptq.damp <= 1)) {
       Fail(value, "a share of the mean diagonal from 0.000001 to 1, as 0.01");
     }
+  } else if (name.text == "sink_weight") {
+    gptq.sink_weight = static_cast<uint32_t>(PositiveNumber(value.text, kMaxSinkDigits));
+    if (gptq.sink_weight == 0) Fail(value, "a whole number of times from 1 to 999999, as 256");
   } else {
     return false;
   }
@@ -289,6 +294,7 @@ std::string Recipe::Text() const {
   if (gptq.act_order) options.emplace_back("act_order=true");
   if (gptq.damp != GptqOptions().damp) options.push_back(fmt::format("damp={}", gptq.damp));
   if (!gptq.fresh_range) options.emplace_back("fresh_range=false");
+  if (gptq.sink_weight != 1) options.push_back(fmt::format("sink_weight={}", gptq.sink_weight));
   if (gptq.static_groups) options.emplace_back("static_groups=true");
   std::ranges::sort(options);
   const std::string text =

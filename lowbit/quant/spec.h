@@ -32,6 +32,9 @@ struct GptqOptions {
   bool static_groups = false;  // ranges of all groups from the weights as they were
   bool fresh_range = true;     // a group's range from its columns as they are when it begins
   double damp = 0.01;          // of the mean of the Gram matrix's diagonal, added to it
+  // How often a sequence's first token counts in the Gram matrix of what q, k and v read: the token that attention
+  // comes back to when it looks for nothing (docs/methods.md).
+  uint32_t sink_weight = 1;
 
   bool operator==(const GptqOptions&) const = default;
 };
