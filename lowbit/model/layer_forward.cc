@@ -22,6 +22,23 @@ void LayerScratch::Reserve(const ModelConfig& c, size_t rows, bool has_mlp) {
   if (has_mlp) grow(inner, std::min(rows, kRowsPerMlp), c.intermediate_size);
 }
 
+std::vector<RowGroup> GroupSequences(std::span<const SequenceRows> sequences, size_t rows_per_group) {
+  std::vector<RowGroup> groups;
+  for (const SequenceRows& s : sequences) {
+    if (groups.empty() || s.end - groups.back().first > rows_per_group) groups.push_back({s.begin, 0, {}});
+    RowGroup& group = groups.back();
+    group.sequences.push_back({s.begin - group.first, s.end - group.first, s.first_position});
+    group.rows = s.end - group.first;
+  }
+  return groups;
+}
+
+size_t MostRows(std::span<const RowGroup> groups) {
+  size_t most = 0;
+  for (const RowGroup& group : groups) most = std::max(most, group.rows);
+  return most;
+}
+
 PreparedLayer::PreparedLayer(const LayerSource& source, size_t index, const Backend& backend)
     : config_(source.config()), layout_(source.layout().layers[index]), backend_(backend) {
   LayerWeights weights = source.Layer(index);
@@ -63,24 +80,13 @@ PreparedLinear PreparedLayer::Take(LayerWeights& weights, const std::string& nam
 
 void PreparedLayer::Run(const RopeTable& rope, std::span<const SequenceRows> sequences, size_t rows_per_group,
                         MatView<float> x, LayerScratch& scratch, const OnRouter& on_router) const {
-  // Groups of whole neighbouring sequences.
-  std::vector<std::span<const SequenceRows>> groups;
-  size_t first = 0, most_rows = 0;
-  for (size_t i = 1; i <= sequences.size(); ++i) {
-    if (i < sequences.size() && sequences[i].end - sequences[first].begin <= rows_per_group) continue;
-    groups.push_back(sequences.subspan(first, i - first));
-    most_rows = std::max(most_rows, sequences[i - 1].end - sequences[first].begin);
-    first = i;
-  }
+  const std::vector<RowGroup> groups = GroupSequences(sequences, rows_per_group);
   if (groups.empty()) return;
   const size_t begin = sequences.front().begin, end = sequences.back().end;
-  scratch.Reserve(config_, most_rows, !layout_.experts);
-  for (const std::span<const SequenceRows> group : groups) {
-    const size_t group_begin = group.front().begin, rows = group.back().end - group_begin;
-    std::vector<SequenceRows> local(group.begin(), group.end());
-    for (SequenceRows& s : local) s = {s.begin - group_begin, s.end - group_begin, s.first_position};
-    Attend(rope, local, x.Rows(group_begin, rows), scratch);
-    if (!layout_.experts) RunMlp(x.Rows(group_begin, rows), scratch);
+  scratch.Reserve(config_, MostRows(groups), !layout_.experts);
+  for (const RowGroup& group : groups) {
+    Attend(rope, group.sequences, x.Rows(group.first, group.rows), scratch);
+    if (!layout_.experts) RunMlp(x.Rows(group.first, group.rows), scratch);
   }
   if (!layout_.experts) return;
   scratch = {};  // a mixture's own is larger
@@ -89,17 +95,10 @@ void PreparedLayer::Run(const RopeTable& rope, std::span<const SequenceRows> seq
 
 void PreparedLayer::Attend(const RopeTable& rope, std::span<const SequenceRows> sequences, MatView<float> x,
                            LayerScratch& scratch) const {
-  const auto part = [&](Matrix& m) { return m.view().Rows(0, x.rows); };
-  const MatView<float> normed = part(scratch.normed), q = part(scratch.q), k = part(scratch.k),
-                       v = part(scratch.v), mixed = part(scratch.mixed);
+  const MatView<float> normed = scratch.normed.view().Rows(0, x.rows),
+                       mixed = scratch.mixed.view().Rows(0, x.rows);
   backend_.RmsNorm(x, input_norm_, static_cast<float>(config_.rms_norm_eps), normed);
-  backend_.Multiply(normed, std::array{Product{q_, q}, Product{k_, k}, Product{v_, v}});
-  NormHeads(backend_, config_, q_norm_, q);
-  NormHeads(backend_, config_, k_norm_, k);
-  backend_.Rope(q, rope, sequences);
-  backend_.Rope(k, rope, sequences);
-  backend_.Attention(q, k, v, {config_.num_attention_heads, config_.num_key_value_heads, config_.head_dim},
-                     sequences, mixed);
+  MixHeads(backend_, config_, rope, sequences, {q_, k_, v_, q_norm_, k_norm_}, normed, scratch, mixed);
   backend_.Multiply(mixed, std::array{Product{o_, x, true}});
 }
 
@@ -108,6 +107,19 @@ void NormHeads(const Backend& backend, const ModelConfig& config, std::span<cons
   if (norm.empty()) return;
   const MatView<float> per_head(x.data, x.rows * (x.cols / config.head_dim), config.head_dim);
   backend.RmsNorm(per_head, norm, static_cast<float>(config.rms_norm_eps), per_head);
+}
+
+void MixHeads(const Backend& backend, const ModelConfig& c, const RopeTable& rope,
+              std::span<const SequenceRows> sequences, const AttentionLinears& linears,
+              MatView<const float> normed, LayerScratch& scratch, MatView<float> mixed) {
+  const auto part = [&](Matrix& m) { return m.view().Rows(0, normed.rows); };
+  const MatView<float> q = part(scratch.q), k = part(scratch.k), v = part(scratch.v);
+  backend.Multiply(normed, std::array{Product{linears.q, q}, Product{linears.k, k}, Product{linears.v, v}});
+  NormHeads(backend, c, linears.q_norm, q);
+  NormHeads(backend, c, linears.k_norm, k);
+  backend.Rope(q, rope, sequences);
+  backend.Rope(k, rope, sequences);
+  backend.Attention(q, k, v, {c.num_attention_heads, c.num_key_value_heads, c.head_dim}, sequences, mixed);
 }
 
 void PreparedLayer::RunMlp(MatView<float> x, LayerScratch& scratch) const {

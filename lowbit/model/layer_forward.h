@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "lowbit/kernels/backend.h"
 #include "lowbit/model/layer_source.h"
@@ -35,6 +36,25 @@ struct LayerScratch {
   void Reserve(const ModelConfig& config, size_t rows, bool has_mlp);
   Matrix normed, q, k, v, mixed, inner;
 };
+
+// Whole neighbouring sequences that pass through attention together.
+struct RowGroup {
+  size_t first = 0, rows = 0;
+  std::vector<SequenceRows> sequences;  // counted from `first`
+};
+// Up to `rows_per_group` rows each, more where one sequence has more.
+std::vector<RowGroup> GroupSequences(std::span<const SequenceRows> sequences, size_t rows_per_group);
+size_t MostRows(std::span<const RowGroup> groups);  // of one; 0 without groups
+
+// What rows pass through between attention's norm and o_proj.
+struct AttentionLinears {
+  Affine q, k, v;
+  std::span<const float> q_norm = {}, k_norm = {};  // empty in families without
+};
+// mixed [rows, heads * head_dim] = what o_proj reads, of normalized rows. `scratch` has room for them.
+void MixHeads(const Backend& backend, const ModelConfig& config, const RopeTable& rope,
+              std::span<const SequenceRows> sequences, const AttentionLinears& linears,
+              MatView<const float> normed, LayerScratch& scratch, MatView<float> mixed);
 
 // Normalizes every head of x[rows, heads * head_dim] by one weight of head_dim values; an empty one does nothing:
 // families without.

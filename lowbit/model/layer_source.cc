@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "lowbit/model/check.h"
+#include "lowbit/tensor/dense_view.h"
 
 namespace lowbit {
 
@@ -117,6 +118,13 @@ std::set<std::string> ReplaceVectors(const std::map<std::string, std::vector<flo
   };
   replace(weights.norms, "weight");
   replace(weights.biases, "bias");
+  const auto router = vectors.find(fmt::format("{}{}.weight", prefix, kRouterName));
+  if (router == vectors.end() || !weights.router) return used;
+  const size_t rows = Rows(*weights.router), cols = Cols(*weights.router);
+  if (router->second.size() != rows * cols) return used;
+  weights.own_router = std::make_shared<const std::vector<float>>(router->second);
+  weights.router = DenseView(MatView<const float>(weights.own_router->data(), rows, cols));
+  used.insert(router->first);
   return used;
 }
 
@@ -143,7 +151,7 @@ LayerWeights ArtefactSource::Layer(size_t index) const {
   const std::string& other = packed.empty() ? patch.vectors.begin()->first : packed.begin()->first;
   throw Error(ErrorKind::kContent,
               Place(artefact_.folder() + "/" + LayerFileName(index)).Tensor(Printable(other)),
-              fmt::format("not a linear, norm or bias of layer {} of the base checkpoint", index));
+              fmt::format("not a linear, norm, bias or router of layer {} of the base checkpoint", index));
 }
 
 uint64_t ArtefactSource::StoredBytes(size_t index) const {

@@ -23,12 +23,13 @@ namespace lowbit {
 struct LayerWeights {
   std::map<std::string, Weight, std::less<>> linears;  // every expert's, too
   std::optional<Weight> router;
+  std::shared_ptr<const std::vector<float>> own_router;  // its values, where they are not the checkpoint's
   std::map<std::string, std::vector<float>, std::less<>> biases;  // only those that exist
   std::map<std::string, std::vector<float>, std::less<>> norms;
 };
 
-// Norms and biases of a layer give way to those of `vectors`, named in full, that have their size. Returns the
-// names that were used.
+// Norms, biases and the router of a layer give way to those of `vectors`, named in full, that have their size.
+// Returns the names that were used.
 std::set<std::string> ReplaceVectors(const std::map<std::string, std::vector<float>>& vectors,
                                      const std::string& prefix, LayerWeights& weights);
 

@@ -40,6 +40,7 @@ struct Stage {
 
 // A mixture of gated MLPs in place of one: "mlp.experts.E.gate_proj", "up_proj" and "down_proj" are among
 // the layer's linears.
+inline constexpr std::string_view kRouterName = "mlp.gate";
 struct ExpertsLayout {
   LinearSpec router;  // [count, hidden_size]; never quantized
   size_t count = 0;

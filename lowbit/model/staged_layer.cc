@@ -33,32 +33,21 @@ std::unique_ptr<Activations> ActivationsPlace::Make(size_t rows, size_t cols, si
   return std::make_unique<Activations>(rows, cols, scratch_folder, held);
 }
 
+PreparedLinear PrepareLinear(const Backend& backend, const LayerWeights& weights, const std::string& name,
+                             const Weight& weight) {
+  PreparedLinear linear{backend.Prepare(weight), {}};
+  const auto bias = weights.biases.find(name);
+  if (bias != weights.biases.end()) linear.bias = bias->second;
+  return linear;
+}
+
 StagedLayer::StagedLayer(const Job& job, const LayerWeights& weights, Activations& x)
-    : job_(job), weights_(weights), x_(x) {}
+    : job_(job), weights_(weights), x_(x), groups_(GroupSequences(job.sequences, job.rows_per_group)) {}
 
 StagedLayer::~StagedLayer() = default;
 
-template <class F>
-void StagedLayer::ForGroups(const F& body) const {
-  size_t first = 0;
-  for (size_t i = 1; i <= job_.sequences.size(); ++i) {
-    const size_t begin = job_.sequences[first].begin;
-    if (i < job_.sequences.size() && job_.sequences[i].end - begin <= job_.rows_per_group) continue;
-    std::vector<SequenceRows> local;
-    for (size_t s = first; s < i; ++s) {
-      const SequenceRows& sequence = job_.sequences[s];
-      local.push_back({sequence.begin - begin, sequence.end - begin, sequence.first_position});
-    }
-    body(begin, local.back().end, local);
-    first = i;
-  }
-}
-
 PreparedLinear StagedLayer::Take(const std::string& name, const WeightOf& weight_of) const {
-  PreparedLinear linear{job_.backend.Prepare(weight_of(name)), {}};
-  const auto bias = weights_.biases.find(name);
-  if (bias != weights_.biases.end()) linear.bias = bias->second;
-  return linear;
+  return PrepareLinear(job_.backend, weights_, name, weight_of(name));
 }
 
 std::span<const float> StagedLayer::Norm(const char* name) const {
@@ -87,17 +76,17 @@ void StagedLayer::Inputs(const LayerStep& step, const OnRows& see) {
   }
   const bool reads_x = step.kind == LayerStep::Kind::kAttnIn || step.kind == LayerStep::Kind::kMlpIn;
   const char* norm = step.kind == LayerStep::Kind::kAttnIn ? "input_layernorm" : "post_attention_layernorm";
-  ForGroups([&](size_t first, size_t rows, std::span<const SequenceRows> sequences) {
+  for (const RowGroup& group : groups_) {
     MatView<const float> input;
     if (reads_x) {
-      scratch_.Reserve(job_.config, rows, false);
-      NormRows(norm, x_.Load(first, rows), scratch_.normed.view().Rows(0, rows));
-      input = scratch_.normed.view().Rows(0, rows);
+      scratch_.Reserve(job_.config, group.rows, false);
+      NormRows(norm, x_.Load(group.first, group.rows), scratch_.normed.view().Rows(0, group.rows));
+      input = scratch_.normed.view().Rows(0, group.rows);
     } else {
-      input = between_->Load(first, rows);
+      input = between_->Load(group.first, group.rows);
     }
-    for (const SequenceRows& s : sequences) see(input.Rows(s.begin, s.end - s.begin));
-  });
+    for (const SequenceRows& s : group.sequences) see(input.Rows(s.begin, s.end - s.begin));
+  }
 }
 
 void StagedLayer::Advance(const LayerStep& step, const WeightOf& weight_of) {
@@ -119,49 +108,40 @@ void StagedLayer::AttnIn(const LayerStep& step, const WeightOf& weight_of) {
   const PreparedLinear q_linear = Take(step.readers[0], weight_of),
                        k_linear = Take(step.readers[1], weight_of),
                        v_linear = Take(step.readers[2], weight_of);
-  size_t most = 0;
-  ForGroups([&](size_t, size_t rows, auto&&) { most = std::max(most, rows); });
-  between_ = job_.place.Make(x_.rows(), c.QuerySize(), most);
-  ForGroups([&](size_t first, size_t rows, std::span<const SequenceRows> sequences) {
-    scratch_.Reserve(c, rows, false);
-    const auto part = [&](Matrix& m) { return m.view().Rows(0, rows); };
-    const MatView<float> normed = part(scratch_.normed), q = part(scratch_.q), k = part(scratch_.k),
-                         v = part(scratch_.v);
-    NormRows("input_layernorm", x_.Load(first, rows), normed);
-    backend.Multiply(normed, std::array{Product{q_linear, q}, Product{k_linear, k}, Product{v_linear, v}});
-    NormHeads(backend, c, Norm("self_attn.q_norm"), q);
-    NormHeads(backend, c, Norm("self_attn.k_norm"), k);
-    backend.Rope(q, job_.rope, sequences);
-    backend.Rope(k, job_.rope, sequences);
-    backend.Attention(q, k, v, {c.num_attention_heads, c.num_key_value_heads, c.head_dim}, sequences,
-                      between_->Load(first, rows, true));
+  const AttentionLinears linears{q_linear, k_linear, v_linear, Norm("self_attn.q_norm"),
+                                 Norm("self_attn.k_norm")};
+  between_ = job_.place.Make(x_.rows(), c.QuerySize(), MostRows(groups_));
+  for (const RowGroup& group : groups_) {
+    scratch_.Reserve(c, group.rows, false);
+    const MatView<float> normed = scratch_.normed.view().Rows(0, group.rows);
+    NormRows("input_layernorm", x_.Load(group.first, group.rows), normed);
+    MixHeads(backend, c, job_.rope, group.sequences, linears, normed, scratch_,
+             between_->Load(group.first, group.rows, true));
     between_->Store();
-  });
+  }
 }
 
 // o_proj and down_proj: the residual stream takes up what they make of the rows between.
 void StagedLayer::AddProduct(const LayerStep& step, const WeightOf& weight_of) {
   const PreparedLinear linear = Take(step.readers[0], weight_of);
-  ForGroups([&](size_t first, size_t rows, auto&&) {
-    const MatView<float> x = x_.Load(first, rows);
-    job_.backend.Multiply(between_->Load(first, rows), std::array{Product{linear, x, true}});
+  for (const RowGroup& group : groups_) {
+    const MatView<float> x = x_.Load(group.first, group.rows);
+    job_.backend.Multiply(between_->Load(group.first, group.rows), std::array{Product{linear, x, true}});
     x_.Store();
-  });
+  }
   between_.reset();
 }
 
 void StagedLayer::MlpIn(const LayerStep& step, const WeightOf& weight_of) {
   const PreparedLinear gate = Take(step.readers[0], weight_of), up = Take(step.readers[1], weight_of);
-  size_t most = 0;
-  ForGroups([&](size_t, size_t rows, auto&&) { most = std::max(most, rows); });
-  between_ = job_.place.Make(x_.rows(), job_.config.intermediate_size, most);
-  ForGroups([&](size_t first, size_t rows, auto&&) {
-    scratch_.Reserve(job_.config, rows, false);
-    const MatView<float> normed = scratch_.normed.view().Rows(0, rows);
-    NormRows("post_attention_layernorm", x_.Load(first, rows), normed);
-    job_.backend.GatedMultiply(normed, gate, up, between_->Load(first, rows, true));
+  between_ = job_.place.Make(x_.rows(), job_.config.intermediate_size, MostRows(groups_));
+  for (const RowGroup& group : groups_) {
+    scratch_.Reserve(job_.config, group.rows, false);
+    const MatView<float> normed = scratch_.normed.view().Rows(0, group.rows);
+    NormRows("post_attention_layernorm", x_.Load(group.first, group.rows), normed);
+    job_.backend.GatedMultiply(normed, gate, up, between_->Load(group.first, group.rows, true));
     between_->Store();
-  });
+  }
 }
 
 // Rows of a mixture, and which expert they go to. In memory: experts pick rows anywhere.
@@ -169,9 +149,10 @@ void StagedLayer::Route() {
   between_.reset();
   scratch_ = {};
   normed_ = Matrix(x_.rows(), job_.config.hidden_size);
-  ForGroups([&](size_t first, size_t rows, auto&&) {
-    NormRows("post_attention_layernorm", x_.Load(first, rows), normed_.view().Rows(first, rows));
-  });
+  for (const RowGroup& group : groups_) {
+    NormRows("post_attention_layernorm", x_.Load(group.first, group.rows),
+             normed_.view().Rows(group.first, group.rows));
+  }
   const auto router = job_.backend.Prepare(*weights_.router, Compute::kF32);
   Matrix logits(x_.rows(), job_.layout.experts->count);
   job_.backend.Multiply(normed_.view(), std::array{Product{{*router}, logits.view()}});

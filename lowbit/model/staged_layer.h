@@ -33,6 +33,10 @@ struct ActivationsPlace {
   std::unique_ptr<Activations> Make(size_t rows, size_t cols, size_t held) const;
 };
 
+// A linear in the backend's layout, with the layer's bias.
+PreparedLinear PrepareLinear(const Backend& backend, const LayerWeights& weights, const std::string& name,
+                             const Weight& weight);
+
 class StagedLayer {
  public:
   // Weights by name relative to the layer, norms and biases and the router included. What it refers to must
@@ -60,8 +64,6 @@ class StagedLayer {
   void Advance(const LayerStep& step, const WeightOf& weight_of);
 
  private:
-  template <class F>
-  void ForGroups(const F& body) const;  // body(first row, rows, sequences counted from the first row)
   PreparedLinear Take(const std::string& name, const WeightOf& weight_of) const;
   std::span<const float> Norm(const char* name) const;
   void NormRows(const char* norm, MatView<const float> x, MatView<float> normed) const;
@@ -76,6 +78,7 @@ class StagedLayer {
   Job job_;
   const LayerWeights& weights_;
   Activations& x_;
+  std::vector<RowGroup> groups_;
   LayerScratch scratch_;
   std::unique_ptr<Activations> between_;  // mixed, then inner
   Matrix normed_, expert_inner_;          // of a mixture

@@ -15,13 +15,15 @@ LayerLayout Qwen3MoeLayer(const ModelConfig& config, size_t index) {
   std::erase_if(layer.stages, is_mlp);
 
   layer.experts = ExpertsLayout{
-      .router = {"mlp.gate", config.num_experts, h, "num_experts", "hidden_size", false},
+      .router = {std::string(kRouterName), config.num_experts, h, "num_experts", "hidden_size", false},
       .count = config.num_experts,
       .active = config.num_experts_per_tok,
       .normalize = config.norm_topk_prob,
   };
-  Stage in{
-      .name = "mlp_in", .producer = "post_attention_layernorm", .readers = {}, .fixed_readers = {"mlp.gate"}};
+  Stage in{.name = "mlp_in",
+           .producer = "post_attention_layernorm",
+           .readers = {},
+           .fixed_readers = {std::string(kRouterName)}};
   std::vector<Stage> mids;
   for (size_t e = 0; e < config.num_experts; ++e) {
     const std::string gate = ExpertsLayout::LinearName(e, "gate_proj"),
