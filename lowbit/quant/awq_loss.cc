@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "lowbit/quant/row_loops.h"
+#include "lowbit/tensor/dense_view.h"
 
 namespace lowbit {
 namespace {
@@ -38,10 +39,7 @@ GramForm::GramForm(const Backend& backend, MatView<const double> gram, size_t fi
   for (size_t begin = 0; begin < size; begin += kBlockColumns) {
     const size_t end = std::min(size, begin + kBlockColumns);
     const Matrix block = BlockOf(gram, first, begin, end, factor, scales, backend.threads());
-    const TensorView view{DType::kF32,
-                          {block.rows(), block.cols()},
-                          std::as_bytes(std::span(block.data(), block.rows() * block.cols()))};
-    blocks_.push_back({begin, backend.Prepare(view, Compute::kF32)});
+    blocks_.push_back({begin, backend.Prepare(DenseView(block), Compute::kF32)});
   }
 }
 
@@ -61,11 +59,13 @@ void GramForm::Evaluate(MatView<const float> errors, std::span<double> forms) co
 }
 
 GramLoss::GramLoss(const Backend& backend, MatView<const double> gram, uint64_t tokens,
-                   std::span<const MatView<const float>> weights)
+                   std::span<const MatView<const float>> weights,
+                   std::span<const std::vector<float>> row_weights)
     : backend_(backend),
       form_(backend, gram, 0, gram.cols, 1 / static_cast<double>(tokens)),
-      weights_(weights.begin(), weights.end()) {
-  LOWBIT_ASSERT(tokens > 0);
+      weights_(weights.begin(), weights.end()),
+      row_weights_(row_weights.begin(), row_weights.end()) {
+  LOWBIT_ASSERT(tokens > 0 && (row_weights.empty() || row_weights.size() == weights.size()));
 }
 
 double GramLoss::Loss(std::span<const MatView<const float>> readers) const {
@@ -85,11 +85,32 @@ double GramLoss::Loss(std::span<const MatView<const float>> readers) const {
       });
       std::vector<double> forms(count);
       form_.Evaluate(errors.view(), forms);
-      for (const double form : forms) total += form;
+      for (size_t r = 0; r < count; ++r) {
+        total += forms[r] * (row_weights_.empty() ? 1.0 : static_cast<double>(row_weights_[i][first + r]));
+      }
     }
     channels += before.rows;
   }
   return total / static_cast<double>(channels);
+}
+
+ExpertsGramLoss::ExpertsGramLoss(const Backend& backend, std::vector<Expert> experts)
+    : backend_(backend), experts_(std::move(experts)) {}
+
+// One expert's form at a time: all together would be as large as a layer's statistics.
+double ExpertsGramLoss::Loss(std::span<const MatView<const float>> readers) const {
+  double total = 0, tokens = 0;
+  size_t first = 0;
+  for (const Expert& expert : experts_) {
+    const auto its = readers.subspan(first, expert.weights.size());
+    first += expert.weights.size();
+    if (expert.tokens == 0) continue;
+    const GramLoss loss(backend_, expert.gram, expert.tokens, expert.weights, expert.row_weights);
+    total += static_cast<double>(expert.tokens) * loss.Loss(its);
+    tokens += static_cast<double>(expert.tokens);
+  }
+  LOWBIT_ASSERT(first == readers.size());
+  return tokens == 0 ? 0 : total / tokens;
 }
 
 }  // namespace lowbit

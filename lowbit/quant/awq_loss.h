@@ -40,8 +40,10 @@ class GramForm {
 class GramLoss : public ScaleLoss {
  public:
   // `gram`: upper triangle, a sum over `tokens` > 0. Keeps the views of `weights`, the readers as they were.
+  // `row_weights`: how much a row of each reader counts; empty: all 1.
   GramLoss(const Backend& backend, MatView<const double> gram, uint64_t tokens,
-           std::span<const MatView<const float>> weights);
+           std::span<const MatView<const float>> weights,
+           std::span<const std::vector<float>> row_weights = {});
 
   double Loss(std::span<const MatView<const float>> readers) const override;
 
@@ -49,6 +51,26 @@ class GramLoss : public ScaleLoss {
   const Backend& backend_;
   GramForm form_;
   std::vector<MatView<const float>> weights_;
+  std::vector<std::vector<float>> row_weights_;
+};
+
+// The same for the gates and ups of all experts of a mixture, each with the rows that it sees.
+class ExpertsGramLoss : public ScaleLoss {
+ public:
+  struct Expert {
+    MatView<const double> gram;  // as GramLoss's
+    uint64_t tokens = 0;         // may be 0: the expert does not count
+    std::vector<MatView<const float>> weights;
+    std::vector<std::vector<float>> row_weights = {};
+  };
+  // Readers come in the order of the experts and of their weights.
+  ExpertsGramLoss(const Backend& backend, std::vector<Expert> experts);
+
+  double Loss(std::span<const MatView<const float>> readers) const override;
+
+ private:
+  const Backend& backend_;
+  std::vector<Expert> experts_;
 };
 
 }  // namespace lowbit
