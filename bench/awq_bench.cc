@@ -10,6 +10,9 @@
 //     The mean square change of the readers' outputs under rounding to nearest, with each range search.
 //   awq_bench ranges THREADS
 //     CPU seconds per million weights of each range search, groups of 128.
+//   awq_bench block MODEL TEXTS SAMPLES LENGTH LAYER RECIPE THREADS
+//     AWQ on one layer of a checkpoint as the driver does it, without rounding at the end: the ratios chosen and CPU
+//     seconds of the whole process, RECIPE's loss and clipping included.
 #include <fmt/format.h>
 
 #include <cmath>
@@ -19,10 +22,12 @@
 
 #include "lowbit/base/json.h"
 #include "lowbit/base/stopwatch.h"
+#include "lowbit/calib/calibration_set.h"
 #include "lowbit/checkpoint/safetensors.h"
 #include "lowbit/quant/awq.h"
 #include "lowbit/quant/awq_clip.h"
 #include "lowbit/quant/awq_fold.h"
+#include "lowbit/quant/awq_layer.h"
 #include "lowbit/quant/awq_loss.h"
 #include "lowbit/quant/rounding.h"
 #include "lowbit/quant/uniform.h"
@@ -162,6 +167,53 @@ void RunRanges(int thread_count) {
   }
 }
 
+double CpuSeconds() {
+  return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+}
+
+void RunBlock(const std::vector<std::string>& args) {
+  const CheckpointSource model(args[1]);
+  const Threads threads(std::stoi(args[7]));
+  const std::unique_ptr<Backend> backend = MakeBackend("cpu", "f32", threads);
+  const CalibrationSet set =
+      LoadCalibrationSet({.file = args[2], .samples = std::stoul(args[3]), .length = std::stoul(args[4])},
+                         Tokenizer::Load(args[1]));
+  const Recipe recipe = ParseRecipe(args[6]);
+  const size_t layer = std::stoul(args[5]);
+  CalibrationStream stream(model, set, *backend, {});
+  for (size_t l = 0; l < layer; ++l) stream.Record(l, model.Layer(l), {});
+
+  const LayerWeights weights = model.Layer(layer);
+  double begin = CpuSeconds();
+  const bool is_block = recipe.awq->loss == AwqLoss::kBlock;
+  const size_t samples = recipe.awq->samples > 0 ? recipe.awq->samples : set.sequences.size();
+  const LayerRecord record = stream.Record(layer, weights,
+                                           {.statistics = true,
+                                            .samples = is_block ? samples : 0,
+                                            .row_weights = recipe.awq->loss == AwqLoss::kHessianRows});
+  const double recorded = CpuSeconds() - begin;
+  const StagedLayer::Job staged = stream.JobOf(layer, samples);
+  const Place place("bench");
+  AwqLayerJob job{staged.config,  staged.layout,
+                  staged.backend, recipe.weights,
+                  record.inputs,  place,
+                  false,          record.row_weights.empty() ? nullptr : &record.row_weights};
+  for (int run = 0; run < 2; ++run) {
+    begin = CpuSeconds();
+    if (is_block) {
+      job.loss_of = [&](const LayerStep& step) { return stream.LossOf(staged, weights, step, record); };
+    }
+    const RescaledLayer rescaled = RescaleWithAwq(job, weights);
+    const double searched = CpuSeconds() - begin;
+    fmt::print("recorded {:.2f} s, searched {:.2f} s of CPU;", recorded, searched);
+    for (const auto& [tap, choice] : rescaled.choices) {
+      fmt::print(" {} {:.2f} {:.9g} of {:.9g}", tap, choice.Ratio(), choice.losses[choice.step],
+                 choice.losses[0]);
+    }
+    fmt::print("\n");
+  }
+}
+
 }  // namespace
 }  // namespace lowbit
 
@@ -174,9 +226,12 @@ int main(int argc, char** argv) {
       lowbit::RunLosses(args[1], std::stoi(args[2]), std::stoul(args[3]), std::stoi(args[4]));
     } else if (args.size() == 2 && args[0] == "ranges") {
       lowbit::RunRanges(std::stoi(args[1]));
+    } else if (args.size() == 8 && args[0] == "block") {
+      lowbit::RunBlock(args);
     } else {
       fmt::print(stderr,
-                 "awq_bench stage|losses STAGE.safetensors BITS GROUP THREADS\nawq_bench ranges THREADS\n");
+                 "awq_bench stage|losses STAGE.safetensors BITS GROUP THREADS\nawq_bench ranges THREADS\n"
+                 "awq_bench block MODEL TEXTS SAMPLES LENGTH LAYER RECIPE THREADS\n");
       return 2;
     }
   } catch (const std::exception& e) {

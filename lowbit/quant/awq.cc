@@ -79,21 +79,27 @@ AwqChoice SearchScales(const AwqStage& stage, const WeightSpec& spec, const Scal
     return all;
   }();
 
-  AwqChoice choice;
-  double least = std::numeric_limits<double>::infinity();
-  for (size_t step = 0; step < kAwqRatios; ++step) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  AwqChoice choice{.step = 0, .scales = {}, .losses = std::vector<double>(kAwqRatios)};
+  double least = kInfinity;
+  for (size_t i = 0; i < kAwqRatios; ++i) {
+    const size_t step = AwqTrial(i);
     std::vector<float> scales = AwqScales(stage.mean_abs, AwqRatio(step));
-    for (size_t i = 0; i < stage.readers.size(); ++i) {
-      RoundScaled(stage.readers[i], scales, spec, stage.importance, place, threads, rounded[i].view());
+    for (size_t r = 0; r < stage.readers.size(); ++r) {
+      const std::span<const float> importance =
+          stage.importance_of.empty() ? stage.importance : stage.importance_of[r];
+      RoundScaled(stage.readers[r], scales, spec, importance, place, threads, rounded[r].view());
     }
-    const double value = loss.Loss(views);
+    // The first of equal losses wins, whichever was tried before.
+    const double enough = step < choice.step ? std::nextafter(least, kInfinity) : least;
+    const double value = loss.LossUpTo(views, enough);
     if (!std::isfinite(value)) {
       throw Error(ErrorKind::kNumeric, place,
                   fmt::format("the loss of scales with ratio {:.2f} is {}, expected a finite number",
                               AwqRatio(step), value));
     }
-    choice.losses.push_back(value);
-    if (!(value < least)) continue;
+    choice.losses[step] = value;
+    if (!(value < enough)) continue;
     least = value;
     choice.step = step;
     choice.scales = std::move(scales);

@@ -21,6 +21,15 @@ constexpr double AwqRatio(size_t step) {
   return static_cast<double>(step) / kAwqRatios;
 }
 
+// The order in which ratios are tried: 0, then 0.4 and outwards from there. What is tried first ends others early,
+// and losses are smallest around the middle more often than not. Does not change what is chosen.
+constexpr size_t AwqTrial(size_t i) {
+  constexpr size_t kMiddle = 8;
+  if (i == 0) return 0;
+  if (i >= 2 * kMiddle) return i;
+  return i % 2 == 1 ? kMiddle + i / 2 : kMiddle - i / 2;
+}
+
 // s = max(m^ratio, 1e-4) / sqrt(max s · min s), in f32, of m = mean|x_j| over the tokens. A channel that was
 // never anything but 0 counts as 1e-4. `mean_abs` finite and >= 0, not empty.
 std::vector<float> AwqScales(std::span<const float> mean_abs, double ratio);
@@ -38,6 +47,11 @@ class ScaleLoss {
   // that it reads the same inputs as the original. Mean of squares over tokens and output channels; other
   // losses must be comparable among the ratios of one search only.
   virtual double Loss(std::span<const MatView<const float>> readers) const = 0;
+
+  // The same, or once it is known to be at least `enough` any number from there on.
+  virtual double LossUpTo(std::span<const MatView<const float>> readers, double /*enough*/) const {
+    return Loss(readers);
+  }
 };
 
 // What one search is about.
@@ -45,12 +59,15 @@ struct AwqStage {
   std::span<const MatView<const float>> readers;  // [out, columns] each, finite
   std::span<const float> mean_abs;                // [columns]
   std::span<const float> importance = {};  // [columns], of the unscaled inputs; for range=hdiag, else unused
+  // Of each reader, where they see different rows: experts. Takes the place of `importance` unless empty.
+  std::span<const std::vector<float>> importance_of = {};
 };
 
 struct AwqChoice {
   size_t step = 0;
-  std::vector<float> scales;   // [columns]
-  std::vector<double> losses;  // of every ratio
+  std::vector<float> scales;  // [columns]
+  std::vector<double>
+      losses;  // of every ratio: of those that lost some that are too small, yet larger than the best
   double Ratio() const { return AwqRatio(step); }
 };
 

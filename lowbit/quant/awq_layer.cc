@@ -6,6 +6,7 @@
 #include "lowbit/quant/awq_clip.h"
 #include "lowbit/quant/awq_fold.h"
 #include "lowbit/quant/awq_loss.h"
+#include "lowbit/tensor/dense_view.h"
 
 namespace lowbit {
 namespace {
@@ -18,75 +19,155 @@ std::vector<float> DiagonalOf(MatView<const double> gram) {
   return diagonal;
 }
 
+// Steps whose readers share scales: one, or of a mixture those of all gates and ups.
+struct ScaleGroup {
+  LayerStep whole;  // with all readers
+  std::vector<LayerStep> steps;
+};
+
+std::vector<ScaleGroup> GroupsOf(const LayerLayout& layout) {
+  std::vector<ScaleGroup> groups;
+  ScaleGroup experts;
+  for (const LayerStep& step : StepsOf(layout)) {
+    if (!layout.experts || step.kind != Kind::kMlpIn) {
+      groups.push_back({step, {step}});
+      continue;
+    }
+    if (experts.steps.empty()) experts.whole = {Kind::kMlpIn, "mlp_in", 0, {}, step.width};
+    std::ranges::copy(step.readers, std::back_inserter(experts.whole.readers));
+    experts.steps.push_back(step);
+  }
+  if (!experts.steps.empty()) groups.push_back(std::move(experts));
+  return groups;
+}
+
 class Rescaler {
  public:
   Rescaler(const AwqLayerJob& job, const LayerWeights& weights) : job_(job) {
     for (const LinearSpec& linear : job.layout.linears) {
-      Matrix& matrix = layer_.linears[linear.name] = Matrix(linear.out, linear.in);
-      job.backend.threads().For(linear.out, [&](size_t r) {
-        RowsToFloat(weights.linears.find(linear.name)->second, r, matrix.view().Rows(r, 1));
-      });
+      layer_.linears[linear.name] = FloatsOf(weights.linears.find(linear.name)->second);
     }
+    if (weights.router) layer_.router = FloatsOf(*weights.router);
     layer_.norms = weights.norms;
     layer_.biases = weights.biases;
   }
 
   RescaledLayer Run() {
-    const std::vector<LayerStep> steps = StepsOf(job_.layout);
-    for (const LayerStep& step : steps) {
-      if (IsSearched(step)) Search(step);
+    const std::vector<ScaleGroup> groups = GroupsOf(job_.layout);
+    for (const ScaleGroup& group : groups) {
+      if (IsSearched(group.whole)) Search(group);
     }
-    for (const LayerStep& step : steps) {
-      if (layer_.scales.contains(step.tap)) Fold(step);
+    for (const ScaleGroup& group : groups) {
+      if (layer_.choices.contains(group.whole.tap)) Fold(group.whole);
     }
-    for (const LayerStep& step : steps) {
-      if (job_.clips) Clip(step);
+    for (const ScaleGroup& group : groups) {
+      for (const LayerStep& step : group.steps) {
+        if (InputsOf(step).tokens > 0) {
+          if (job_.clips) Clip(step);
+        } else if (step.kind == Kind::kMlpMid) {
+          layer_.notes.push_back(fmt::format("{}: no inputs: awq finds no scales{}",
+                                             job_.place.Item(step.tap).Text(),
+                                             job_.clips ? ", and no bounds for this expert" : ""));
+        }
+      }
     }
     return std::move(layer_);
   }
 
  private:
-  // Attention's output only where every query head has a value of its own: the original's condition.
+  Matrix FloatsOf(const Weight& weight) const {
+    Matrix matrix(Rows(weight), Cols(weight));
+    job_.backend.threads().For(matrix.rows(),
+                               [&](size_t r) { RowsToFloat(weight, r, matrix.view().Rows(r, 1)); });
+    return matrix;
+  }
+
+  // Attention's output only where every query head has a value of its own: the original's condition. An expert's
+  // down only where there is something to learn from.
   bool IsSearched(const LayerStep& step) const {
+    if (step.kind == Kind::kMlpMid) return InputsOf(step).tokens > 0;
     return step.kind != Kind::kAttnOut || job_.config.num_attention_heads == job_.config.num_key_value_heads;
   }
 
   const InputStatistics& InputsOf(const LayerStep& step) const { return job_.inputs.find(step.tap)->second; }
+  Matrix& Linear(const std::string& name) { return layer_.linears.find(name)->second; }
 
-  void Search(const LayerStep& step) {
-    const InputStatistics& inputs = InputsOf(step);
+  void Search(const ScaleGroup& group) {
     std::vector<MatView<const float>> readers;
-    for (const std::string& reader : step.readers)
-      readers.push_back(layer_.linears.find(reader)->second.view());
-    const std::vector<double> mean = inputs.mean_abs();
-    const std::vector<float> mean_abs(mean.begin(), mean.end()), importance = DiagonalOf(inputs.Gram());
-    std::unique_ptr<ScaleLoss> loss;
-    if (job_.loss_of) loss = job_.loss_of(step);
-    if (!loss) loss = std::make_unique<GramLoss>(job_.backend, inputs.Gram(), inputs.tokens, readers);
-    AwqChoice choice = SearchScales({readers, mean_abs, importance}, job_.spec, *loss,
-                                    job_.place.Item(step.tap), job_.backend.threads());
-    layer_.scales[step.tap] = choice.scales;
-    layer_.choices[step.tap] = std::move(choice);
+    std::vector<std::vector<float>> importance;  // by reader
+    std::vector<double> sums(group.whole.width);
+    double tokens = 0;
+    for (const LayerStep& step : group.steps) {
+      const InputStatistics& inputs = InputsOf(step);
+      for (const std::string& reader : step.readers) {
+        readers.push_back(Linear(reader).view());
+        importance.push_back(DiagonalOf(inputs.Gram()));
+      }
+      // A row that goes to k experts counts k times in all of this: the mean is that over rows.
+      for (size_t j = 0; j < sums.size(); ++j) sums[j] += inputs.sum_abs[j];
+      tokens += static_cast<double>(inputs.tokens);
+    }
+    std::vector<float> mean_abs;
+    for (const double sum : sums) mean_abs.push_back(static_cast<float>(sum / tokens));
+    const std::unique_ptr<ScaleLoss> loss = LossOf(group, readers);
+    AwqChoice choice =
+        SearchScales({.readers = readers, .mean_abs = mean_abs, .importance_of = importance}, job_.spec,
+                     *loss, job_.place.Item(group.whole.tap), job_.backend.threads());
+    for (const LayerStep& step : group.steps) layer_.scales[step.tap] = choice.scales;
+    layer_.choices[group.whole.tap] = std::move(choice);
+  }
+
+  std::unique_ptr<ScaleLoss> LossOf(const ScaleGroup& group,
+                                    std::span<const MatView<const float>> readers) const {
+    if (job_.loss_of) {
+      if (std::unique_ptr<ScaleLoss> loss = job_.loss_of(group.whole)) return loss;
+    }
+    if (group.steps.size() == 1) {
+      const InputStatistics& inputs = InputsOf(group.whole);
+      return std::make_unique<GramLoss>(job_.backend, inputs.Gram(), inputs.tokens, readers,
+                                        RowWeightsOf(group.whole));
+    }
+    std::vector<ExpertsGramLoss::Expert> experts;
+    size_t next = 0;
+    for (const LayerStep& step : group.steps) {
+      const InputStatistics& inputs = InputsOf(step);
+      const auto its = readers.subspan(next, step.readers.size());
+      experts.push_back({inputs.Gram(), inputs.tokens, {its.begin(), its.end()}, RowWeightsOf(step)});
+      next += step.readers.size();
+    }
+    return std::make_unique<ExpertsGramLoss>(job_.backend, std::move(experts));
+  }
+
+  // Empty where every row counts the same.
+  std::vector<std::vector<float>> RowWeightsOf(const LayerStep& step) const {
+    std::vector<std::vector<float>> weights;
+    if (job_.row_weights == nullptr) return weights;
+    for (const std::string& reader : step.readers) {
+      const auto its = job_.row_weights->find(reader);
+      if (its != job_.row_weights->end()) weights.push_back(its->second);
+    }
+    return weights;
   }
 
   void Fold(const LayerStep& step) {
-    const std::vector<float>& s = layer_.scales[step.tap];
-    for (const std::string& reader : step.readers)
-      ScaleColumns(layer_.linears.find(reader)->second.view(), s);
+    const std::vector<float>& s = layer_.choices[step.tap].scales;
+    for (const std::string& reader : step.readers) ScaleColumns(Linear(reader).view(), s);
     switch (step.kind) {
       case Kind::kAttnIn:
         return DivideElements(layer_.norms.find("input_layernorm")->second, s);
       case Kind::kMlpIn:
+        if (layer_.router) ScaleColumns(layer_.router->view(), s);
         return DivideElements(layer_.norms.find("post_attention_layernorm")->second, s);
       case Kind::kMlpMid:
-        return DivideProducer("mlp.up_proj", s);
+        return DivideProducer(
+            job_.layout.experts ? ExpertsLayout::LinearName(step.expert, "up_proj") : "mlp.up_proj", s);
       case Kind::kAttnOut:
         return DivideProducer("self_attn.v_proj", s);
     }
   }
 
   void DivideProducer(const std::string& name, std::span<const float> s) {
-    DivideRows(layer_.linears.find(name)->second.view(), s);
+    DivideRows(Linear(name).view(), s);
     const auto bias = layer_.biases.find(name);
     if (bias != layer_.biases.end()) DivideElements(bias->second, s);
   }
@@ -98,7 +179,7 @@ class Rescaler {
                           scales == layer_.scales.end() ? std::span<const float>() : scales->second};
     for (const std::string& reader : step.readers) {
       if (!AwqClips(reader)) continue;
-      Matrix& matrix = layer_.linears.find(reader)->second;
+      Matrix& matrix = Linear(reader);
       const Matrix bounds = SearchClip(matrix.view(), clip, job_.spec, job_.backend, job_.place.Item(reader));
       ClampToBounds(matrix.view(), bounds.view(), job_.spec.GroupSizeFor(matrix.cols()));
     }
@@ -111,16 +192,10 @@ class Rescaler {
 }  // namespace
 
 Weight RescaledLayer::WeightOf(const std::string& linear) const {
-  const Matrix& matrix = linears.find(linear)->second;
-  return TensorView{DType::kF32,
-                    {matrix.rows(), matrix.cols()},
-                    std::as_bytes(std::span(matrix.data(), matrix.rows() * matrix.cols()))};
+  return DenseView(linears.find(linear)->second);
 }
 
 RescaledLayer RescaleWithAwq(const AwqLayerJob& job, const LayerWeights& weights) {
-  if (job.layout.experts) {
-    throw Error(ErrorKind::kUsage, "awq does not rescale mixtures of experts yet, expected a dense model");
-  }
   return Rescaler(job, weights).Run();
 }
 

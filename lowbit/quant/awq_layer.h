@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,8 +23,10 @@ struct RescaledLayer {
   std::map<std::string, Matrix, std::less<>> linears;             // [out, in], relative to the layer
   std::map<std::string, std::vector<float>, std::less<>> norms;   // those that gave scales up
   std::map<std::string, std::vector<float>, std::less<>> biases;  // the same
+  std::optional<Matrix> router;                                   // [experts, hidden], of a mixture
   std::map<std::string, std::vector<float>, std::less<>> scales;  // by tap, of its readers' columns
-  std::map<std::string, AwqChoice, std::less<>> choices;          // by tap
+  std::map<std::string, AwqChoice, std::less<>> choices;          // by tap; experts share "mlp_in"
+  std::vector<std::string> notes;                                 // what could not be done
 
   Weight WeightOf(const std::string& linear) const;  // lent by this
 };
@@ -36,11 +39,15 @@ struct AwqLayerJob {
   const LayerStatistics& inputs;  // of the full-precision model, with Gram matrices
   const Place& place;
   bool clips = true;  // bounds are found and applied; without, the method that rounds sees all of the weights
-  // How a step's scales are judged; the Gram matrix's loss when empty.
+  const RowWeights* row_weights = nullptr;  // for the Gram matrix's loss; null: all 1
+  // How a step's scales are judged; the Gram matrix's loss when empty. Experts share one step, "mlp_in", with the
+  // readers of all of them.
   std::function<std::unique_ptr<ScaleLoss>(const LayerStep& step)> loss_of = {};
 };
 
-// Throws Error{kUsage} for a mixture, Error{kNumeric} for numbers that do not fit.
+// The gates and ups of all experts of a mixture share one scale, which the router takes on, too; each down has its
+// own. An expert that saw no token gets no scale of its own and no bounds, and a note. Throws Error{kNumeric} for
+// numbers that do not fit.
 RescaledLayer RescaleWithAwq(const AwqLayerJob& job, const LayerWeights& weights);
 
 }  // namespace lowbit

@@ -183,11 +183,11 @@ TEST(AwqSearch, IsBetterThanRoundingToNearestWhereInputsDiffer) {
   }
 }
 
-// Losses that were written down, one for each call.
+// Losses that were written down, by ratio.
 class ListedLoss : public ScaleLoss {
  public:
   explicit ListedLoss(std::vector<double> losses) : losses_(std::move(losses)) {}
-  double Loss(std::span<const MatView<const float>>) const override { return losses_[calls_++]; }
+  double Loss(std::span<const MatView<const float>>) const override { return losses_[AwqTrial(calls_++)]; }
 
  private:
   std::vector<double> losses_;

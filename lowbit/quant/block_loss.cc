@@ -2,61 +2,67 @@
 #include "lowbit/quant/block_loss.h"
 
 #include <algorithm>
+#include <limits>
+
+#include "lowbit/quant/row_loops.h"
+#include "lowbit/tensor/dense_view.h"
 
 namespace lowbit {
+namespace {
 
-BlockLoss::BlockLoss(const StagedLayer::Job& job, const LayerWeights& weights, const LayerStep& step,
-                     Activations& x)
-    : job_(job), weights_(weights), step_(step), x_(x) {
-  const std::vector<LayerStep> steps = StepsOf(job.layout);
-  const auto at = std::ranges::find(steps, step.tap, &LayerStep::tap);
-  LOWBIT_ASSERT(at != steps.end() && at + 1 != steps.end());
-  out_ = *(at + 1);
-  original_ = After([&](const std::string& name) { return weights_.linears.find(name)->second; });
+constexpr size_t kRowsPerTask = 64;
+
+// Σ (a - b)², rows in their order.
+double SquaredDistance(MatView<const float> a, MatView<const float> b, const Threads& threads) {
+  std::vector<double> of_rows(a.rows);
+  threads.For((a.rows + kRowsPerTask - 1) / kRowsPerTask, [&](size_t task) {
+    const size_t end = std::min(a.rows, (task + 1) * kRowsPerTask);
+    for (size_t t = task * kRowsPerTask; t < end; ++t) {
+      of_rows[t] = Loops().squared_distance(a.Row(t), b.Row(t), a.cols);
+    }
+  });
+  double total = 0;
+  for (const double row : of_rows) total += row;
+  return total;
 }
 
-std::unique_ptr<Activations> BlockLoss::After(const StagedLayer::WeightOf& weight_of) const {
-  size_t most = 0;
-  for (const SequenceRows& s : job_.sequences) most = std::max(most, s.end - s.begin);
-  auto x = job_.place.Make(x_.rows(), x_.cols(), std::max(job_.rows_per_group, most));
-  for (const SequenceRows& s : job_.sequences) {
-    const MatView<float> from = x_.Load(s.begin, s.end - s.begin),
-                         to = x->Load(s.begin, s.end - s.begin, true);
-    for (size_t t = 0; t < from.rows; ++t) std::ranges::copy(from.RowSpan(t), to.Row(t));
-    x->Store();
-  }
-  StagedLayer layer(job_, weights_, *x);
-  layer.Advance(step_, weight_of);
-  layer.Advance(out_, [&](const std::string& name) { return weights_.linears.find(name)->second; });
-  return x;
+}  // namespace
+
+BlockLoss::BlockLoss(const StagedLayer::Job& job, const LayerWeights& weights, const LayerStep& step,
+                     const ModuleRows& rows)
+    : job_(job), step_(step), rows_(rows), module_(job, weights, step.kind, *rows.inputs) {
+  for (const SequenceRows& s : job.sequences) values_ += static_cast<double>(s.end - s.begin);
+  values_ *= static_cast<double>(job.config.hidden_size);
 }
 
 double BlockLoss::Loss(std::span<const MatView<const float>> readers) const {
-  const auto changed = After([&](const std::string& name) -> Weight {
-    const size_t i = static_cast<size_t>(std::ranges::find(step_.readers, name) - step_.readers.begin());
-    const MatView<const float> reader = readers[i];
-    LOWBIT_ASSERT(reader.stride == reader.cols);
-    return TensorView{DType::kF32,
-                      {reader.rows, reader.cols},
-                      std::as_bytes(std::span(reader.data, reader.rows * reader.cols))};
-  });
+  return LossUpTo(readers, std::numeric_limits<double>::infinity());
+}
+
+double BlockLoss::LossUpTo(std::span<const MatView<const float>> readers, double enough) const {
+  const auto weight_of = [&](const std::string& name) -> Weight {
+    const auto at = std::ranges::find(step_.readers, name);
+    LOWBIT_ASSERT(at != step_.readers.end());
+    return DenseView(readers[static_cast<size_t>(at - step_.readers.begin())]);
+  };
   double total = 0;
-  for (const SequenceRows& s : job_.sequences) {
-    const size_t count = s.end - s.begin;
-    const MatView<const float> a = original_->Load(s.begin, count), b = changed->Load(s.begin, count);
-    std::vector<double> of_rows(count);
-    job_.backend.threads().For(count, [&](size_t t) {
-      const float *was = a.Row(t), *is = b.Row(t);
-      double sum = 0;
-      for (size_t j = 0; j < a.cols; ++j) {
-        const double d = static_cast<double>(was[j]) - static_cast<double>(is[j]);
-        sum += d * d;
-      }
-      of_rows[t] = sum;
-    });
-    for (const double row : of_rows) total += row;
-  }
-  return total / static_cast<double>(x_.rows() * x_.cols());
+  module_.Run(weight_of, [&](size_t first, MatView<const float> output) {
+    total += SquaredDistance(rows_.outputs->Load(first, output.rows), output, job_.backend.threads());
+    return !(total / values_ >= enough);
+  });
+  return total / values_;
+}
+
+void FillOutputs(const StagedLayer::Job& job, const LayerWeights& weights, LayerStep::Kind kind,
+                 ModuleRows& rows) {
+  const auto weight_of = [&](const std::string& name) { return weights.linears.find(name)->second; };
+  LayerModule(job, weights, kind, *rows.inputs)
+      .Run(weight_of, [&](size_t first, MatView<const float> output) {
+        const MatView<float> to = rows.outputs->Load(first, output.rows, true);
+        for (size_t t = 0; t < output.rows; ++t) std::ranges::copy(output.RowSpan(t), to.Row(t));
+        rows.outputs->Store();
+        return true;
+      });
 }
 
 }  // namespace lowbit

@@ -1,32 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-// AWQ's own loss: how far the output of the attention or the MLP that reads the scaled input moves. Dense layers.
+// AWQ's own loss: how far the output of the attention or the MLP that reads the scaled input moves. Of a mixture of
+// experts that is all of them, each row through those that it is sent to.
 #pragma once
 
-#include <memory>
-
-#include "lowbit/model/staged_layer.h"
+#include "lowbit/model/layer_module.h"
 #include "lowbit/quant/awq.h"
 
 namespace lowbit {
 
-// `x`: the rows of the residual stream that the module reads, before its norm: the layer's input for step attn_in,
-// what attention made of it for mlp_in. It is read again by every Loss. Kept: as many rows of the module's
-// output, and room for as many. What is referred to must outlive this.
 class BlockLoss : public ScaleLoss {
  public:
-  BlockLoss(const StagedLayer::Job& job, const LayerWeights& weights, const LayerStep& step, Activations& x);
+  // `step`: attn_in or mlp_in, with the readers in the order of the search, of all experts of a mixture. `rows`: what
+  // the module reads and makes of it with its own weights (FillOutputs). job.sequences: those that count. What
+  // is referred to must outlive this. One Loss at a time.
+  BlockLoss(const StagedLayer::Job& job, const LayerWeights& weights, const LayerStep& step,
+            const ModuleRows& rows);
   double Loss(std::span<const MatView<const float>> readers) const override;
+  double LossUpTo(std::span<const MatView<const float>> readers, double enough) const override;
 
  private:
-  // The residual stream after the module, its readers replaced by `weight_of`.
-  std::unique_ptr<Activations> After(const StagedLayer::WeightOf& weight_of) const;
-
-  const StagedLayer::Job& job_;
-  const LayerWeights& weights_;
+  const StagedLayer::Job job_;
   const LayerStep& step_;
-  LayerStep out_;  // o_proj, down_proj
-  Activations& x_;
-  std::unique_ptr<Activations> original_;
+  const ModuleRows& rows_;
+  double values_ = 0;  // of all outputs
+  mutable LayerModule module_;
 };
+
+// Fills in the outputs: what a module makes of rows.inputs with the weights it has.
+void FillOutputs(const StagedLayer::Job& job, const LayerWeights& weights, LayerStep::Kind kind,
+                 ModuleRows& rows);
 
 }  // namespace lowbit

@@ -58,17 +58,15 @@ std::map<std::string, std::string> TensorFiles(const std::string& folder) {
   return files;
 }
 
-const std::vector<std::string> kRecipes = {"gptq-w3-g32", "gptq-w4-channel:act_order=true",
+const std::vector<std::string> kRecipes = {"gptq-w3-g32",
+                                           "gptq-w4-channel:act_order=true",
                                            "gptq-w2-g16:act_order=true,range=hdiag,sink_weight=64",
-                                           "rtn-w3-g32:range=hdiag", "rtn-w4-g32"};
-const std::vector<std::string> kDenseRecipes = {"awq-w3-g32", "awq-w2-channel:awq_loss=hessian,range=hdiag",
-                                                "awq+gptq-w3-g32:act_order=true"};
-
-std::vector<std::string> RecipesFor(std::string_view model) {
-  std::vector<std::string> recipes = kRecipes;
-  if (!model.ends_with("moe")) recipes.insert(recipes.end(), kDenseRecipes.begin(), kDenseRecipes.end());
-  return recipes;
-}
+                                           "rtn-w3-g32:range=hdiag",
+                                           "rtn-w4-g32",
+                                           "awq-w3-g32:awq_samples=2",
+                                           "awq-w2-channel:awq_loss=hessian,range=hdiag",
+                                           "awq-w3-g32:awq_loss=hessian_rows",
+                                           "awq+gptq-w3-g32:act_order=true"};
 
 class CalibratedOn : public testing::TestWithParam<const char*> {
  protected:
@@ -84,7 +82,7 @@ INSTANTIATE_TEST_SUITE_P(TinyModels, CalibratedOn,
 
 TEST_P(CalibratedOn, ThreadsMemoryAndOtherRecipesDoNotChangeAByte) {
   const TestFolder folder;
-  const std::vector<std::string> recipes = RecipesFor(GetParam());
+  const std::vector<std::string>& recipes = kRecipes;
   Quantize(Model(), recipes, folder.File("all"), {.threads = 3});
   Quantize(Model(), recipes, folder.File("least"), {.threads = 1, .least_memory = true});
   for (const std::string& recipe : recipes) {
@@ -98,10 +96,8 @@ TEST_P(CalibratedOn, ThreadsMemoryAndOtherRecipesDoNotChangeAByte) {
 
 TEST_P(CalibratedOn, AResumedRunEndsWithTheSameBytes) {
   const TestFolder folder;
-  std::vector<std::string> recipes = {"gptq-w3-g32:act_order=true", "rtn-w3-g32:range=hdiag"};
-  if (!std::string_view(GetParam()).ends_with("moe")) {
-    recipes.insert(recipes.end(), {"awq-w3-g32:awq_loss=hessian", "awq+gptq-w3-g32"});
-  }
+  const std::vector<std::string> recipes = {"gptq-w3-g32:act_order=true", "rtn-w3-g32:range=hdiag",
+                                            "awq-w3-g32:awq_loss=hessian", "awq+gptq-w3-g32"};
   const std::vector<QuantizeResult> first = Quantize(Model(), recipes, folder.File("q"));
   for (const std::string& recipe : recipes) {
     const std::string out = folder.File("q/" + recipe);
@@ -180,7 +176,7 @@ TEST(Calibrated, ManifestNamesTheTokensAndOtherTokensAreAConflict) {
 // rounding itself.
 TEST(Calibrated, AwqFoldsItsScalesWithoutChangingTheModel) {
   const TestFolder folder;
-  for (const char* name : {"tiny-qwen3", "tiny-llama3"}) {
+  for (const char* name : {"tiny-qwen3", "tiny-llama3", "tiny-qwen3-moe"}) {
     const std::string model = TinyModel(name), out = folder.File(name);
     Quantize(model, {"awq-w8-g16", "rtn-w8-g16", "awq-w3-g16", "rtn-w3-g16"}, out);
     EXPECT_LT(OutputError(model, out + "/awq-w8-g16"), 4 * OutputError(model, out + "/rtn-w8-g16"));
@@ -188,14 +184,58 @@ TEST(Calibrated, AwqFoldsItsScalesWithoutChangingTheModel) {
   }
 }
 
-TEST(Calibrated, AwqRefusesAMixture) {
+TEST(Calibrated, AwqRefusesMoreSequencesThanThereAre) {
   const TestFolder folder;
   try {
-    Quantize(TinyModel("tiny-qwen3-moe"), {"awq-w4-g32"}, folder.path());
+    Quantize(TinyModel("tiny-qwen3"), {"awq-w4-g32:awq_samples=7"}, folder.path());
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.kind(), ErrorKind::kUsage);
-    EXPECT_THAT(e.what(), HasSubstr("mixtures of experts"));
+    EXPECT_THAT(e.what(), HasSubstr("looks at 7 sequences, the calibration set has 6"));
+  }
+}
+
+// A mixture's router takes scales on; it is kept in the artefact, whichever methods follow.
+TEST(Calibrated, AwqKeepsTheRouterThatItScaled) {
+  const TestFolder folder;
+  const std::string model = TinyModel("tiny-qwen3-moe");
+  Quantize(model, {"awq-w3-g32", "awq+gptq-w3-g32"}, folder.path());
+  const LayerWeights before = CheckpointSource(model).Layer(0);
+  const Weight& was = *before.router;
+  for (const char* recipe : {"awq-w3-g32", "awq+gptq-w3-g32"}) {
+    const auto artefact = OpenModel(folder.File(recipe));
+    const LayerWeights after = artefact->Layer(0);
+    const Weight& is = *after.router;
+    ASSERT_EQ(Rows(is), Rows(was));
+    ASSERT_EQ(Cols(is), Cols(was));
+    Matrix a(Rows(was), Cols(was)), b(Rows(was), Cols(was));
+    RowsToFloat(was, 0, a.view());
+    RowsToFloat(is, 0, b.view());
+    const std::vector<float>&norm = before.norms.at("post_attention_layernorm"),
+          &scaled = after.norms.at("post_attention_layernorm");
+    EXPECT_NE(norm, scaled);
+    for (size_t r = 0; r < a.rows(); ++r) {
+      for (size_t j = 0; j < a.cols(); ++j) {
+        EXPECT_NEAR(a.view().Row(r)[j] * norm[j], b.view().Row(r)[j] * scaled[j], 1e-6) << recipe;
+      }
+    }
+  }
+}
+
+TEST(Calibrated, AwqGoesOnWithoutAnExpertThatSawNothing) {
+  const TestFolder folder;
+  const CheckpointSource source(TinyModel("tiny-qwen3-moe"));
+  const Threads threads(2);
+  const auto backend = MakeBackend("cpu", "f32", threads);
+  const CalibrationSet few = SomeTokens(1, 2);
+  std::vector<QuantizeCell> cells;
+  for (const char* recipe : {"awq-w4-g32:awq_loss=hessian_rows,range=hdiag", "awq+gptq-w4-g32"}) {
+    cells.push_back({ParseRecipe(recipe), folder.File(recipe)});
+  }
+  for (const QuantizeResult& result : QuantizeModel({source, *backend, &few}, cells)) {
+    EXPECT_THAT(result.info.notes, testing::Contains(HasSubstr("no inputs: awq finds no scales")))
+        << result.info.recipe;
+    EXPECT_LT(result.info.relative_error, 0.2);
   }
 }
 

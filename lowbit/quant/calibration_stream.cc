@@ -40,7 +40,7 @@ CalibrationStream::CalibrationStream(const LayerSource& model, const Calibration
 void CalibrationStream::Run(size_t index, const LayerWeights& weights, bool needs_statistics,
                             const Decide& decide) {
   const LayerLayout& layout = model_.layout().layers[index];
-  StagedLayer layer(JobOf(index), weights, *x_);
+  StagedLayer layer(JobOf(index, sequences_.size()), weights, *x_);
   for (const LayerStep& step : StepsOf(layout)) {
     InputStatistics statistics(needs_statistics ? step.width : 0, needs_statistics);
     if (needs_statistics) {
@@ -66,43 +66,68 @@ void CalibrationStream::Run(size_t index, const LayerWeights& weights, bool need
   }
 }
 
-LayerRecord CalibrationStream::Record(size_t index, const LayerWeights& weights, bool needs_statistics,
-                                      bool needs_rows) {
+LayerRecord CalibrationStream::Record(size_t index, const LayerWeights& weights, const RecordNeeds& needs) {
   LayerRecord record;
-  if (needs_rows) record.before_attention = CopyOfRows();
   const StagedLayer::WeightOf weight_of = [&](const std::string& name) {
     return weights.linears.find(name)->second;
   };
-  Run(index, weights, needs_statistics, [&](const LayerStep& step, InputStatistics& statistics) {
-    if (needs_statistics) record.inputs.emplace(step.tap, std::move(statistics));
-    if (needs_rows && step.kind == LayerStep::Kind::kMlpIn) record.before_mlp = CopyOfRows();
+  const size_t samples = needs.row_weights ? sequences_.size() : needs.samples;
+  const auto keep = [&](const char* norm, ModuleRows& rows) {
+    if (samples == 0 || rows.inputs) return;
+    rows.inputs = Normalized(weights.norms.find(norm)->second, samples);
+  };
+  Run(index, weights, needs.statistics, [&](const LayerStep& step, InputStatistics& statistics) {
+    if (needs.statistics) record.inputs.emplace(step.tap, std::move(statistics));
+    if (step.kind == LayerStep::Kind::kAttnIn) keep("input_layernorm", record.attention);
+    if (step.kind == LayerStep::Kind::kMlpIn) keep("post_attention_layernorm", record.mlp);
     return weight_of;
   });
+  if (needs.row_weights) {
+    const StagedLayer::Job job = JobOf(index, samples);
+    record.row_weights = AttentionRowWeights(job, weights, *record.attention.inputs);
+    record.row_weights.merge(MlpRowWeights(job, weights, *record.mlp.inputs));
+  }
+  for (const auto& [kind, rows] : {std::pair{LayerStep::Kind::kAttnIn, &record.attention},
+                                   std::pair{LayerStep::Kind::kMlpIn, &record.mlp}}) {
+    if (needs.samples == 0) {
+      rows->inputs.reset();
+      continue;
+    }
+    const size_t count = sequences_[needs.samples - 1].end;
+    rows->outputs = place_.Make(count, x_->cols(), std::min(held_, count));
+    FillOutputs(JobOf(index, needs.samples), weights, kind, *rows);
+  }
   return record;
 }
 
-std::unique_ptr<Activations> CalibrationStream::CopyOfRows() const {
-  auto copy = place_.Make(x_->rows(), x_->cols(), std::min(held_, x_->rows()));
-  for (const SequenceRows& s : sequences_) {
+// The first sequences as the readers behind a norm see them.
+std::unique_ptr<Activations> CalibrationStream::Normalized(std::span<const float> norm,
+                                                           size_t samples) const {
+  const std::span<const SequenceRows> some = std::span(sequences_).first(samples);
+  const size_t rows = some.back().end;
+  auto normed = place_.Make(rows, x_->cols(), std::min(held_, rows));
+  for (const SequenceRows& s : some) {
     const size_t count = s.end - s.begin;
-    const MatView<float> from = x_->Load(s.begin, count), to = copy->Load(s.begin, count, true);
-    for (size_t t = 0; t < count; ++t) std::ranges::copy(from.RowSpan(t), to.Row(t));
-    copy->Store();
+    backend_.RmsNorm(x_->Load(s.begin, count), norm, static_cast<float>(model_.config().rms_norm_eps),
+                     normed->Load(s.begin, count, true));
+    normed->Store();
   }
-  return copy;
+  return normed;
 }
 
-StagedLayer::Job CalibrationStream::JobOf(size_t index) const {
-  return {model_.config(), model_.layout().layers[index], backend_, rope_, sequences_, held_, place_};
+StagedLayer::Job CalibrationStream::JobOf(size_t index, size_t sequences) const {
+  return {model_.config(), model_.layout().layers[index],          backend_,
+          rope_,           std::span(sequences_).first(sequences), held_,
+          place_};
 }
 
 std::unique_ptr<ScaleLoss> CalibrationStream::LossOf(const StagedLayer::Job& job, const LayerWeights& weights,
                                                      const LayerStep& step, const LayerRecord& record) const {
   switch (step.kind) {
     case LayerStep::Kind::kAttnIn:
-      return std::make_unique<BlockLoss>(job, weights, step, *record.before_attention);
+      return std::make_unique<BlockLoss>(job, weights, step, record.attention);
     case LayerStep::Kind::kMlpIn:
-      return std::make_unique<BlockLoss>(job, weights, step, *record.before_mlp);
+      return std::make_unique<BlockLoss>(job, weights, step, record.mlp);
     default:
       return nullptr;
   }

@@ -2,6 +2,7 @@
 // The tokens of a calibration set on their way through the layers: what a method's statistics are taken from.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -10,10 +11,12 @@
 
 #include "lowbit/calib/calibration_set.h"
 #include "lowbit/calib/statistics.h"
+#include "lowbit/model/layer_module.h"
 #include "lowbit/model/layer_source.h"
 #include "lowbit/model/rope.h"
 #include "lowbit/model/staged_layer.h"
 #include "lowbit/quant/awq.h"
+#include "lowbit/quant/row_weights.h"
 
 namespace lowbit {
 
@@ -23,8 +26,22 @@ using LayerStatistics = std::map<std::string, InputStatistics, std::less<>>;
 // What the full-precision model did in one layer.
 struct LayerRecord {
   LayerStatistics inputs;
-  // The residual stream before each module, when it was asked for.
-  std::unique_ptr<Activations> before_attention, before_mlp;
+  ModuleRows attention, mlp;  // of the first sequences, when they were asked for
+  RowWeights row_weights;     // the same
+};
+
+// What methods want to know of a layer.
+struct RecordNeeds {
+  bool statistics = false;
+  size_t samples = 0;  // sequences whose modules' rows are kept
+  bool row_weights = false;
+
+  RecordNeeds& operator+=(const RecordNeeds& other) {
+    statistics |= other.statistics;
+    samples = std::max(samples, other.samples);
+    row_weights |= other.row_weights;
+    return *this;
+  }
 };
 
 class CalibrationStream {
@@ -44,20 +61,22 @@ class CalibrationStream {
   void Run(size_t index, const LayerWeights& weights, bool needs_statistics, const Decide& decide);
 
   // The same with weights that are what they are.
-  LayerRecord Record(size_t index, const LayerWeights& weights, bool needs_statistics, bool needs_rows);
+  LayerRecord Record(size_t index, const LayerWeights& weights, const RecordNeeds& needs);
 
-  // What a module's output tells of scales for the readers of `step`; nullptr where the Gram matrix tells as
-  // much. All must outlive it.
+  // What a module's output tells of scales for the readers of `step`, by the sequences of `job`, which `record` has
+  // kept; nullptr where the Gram matrix tells as much. All must outlive it.
   std::unique_ptr<ScaleLoss> LossOf(const StagedLayer::Job& job, const LayerWeights& weights,
                                     const LayerStep& step, const LayerRecord& record) const;
-  StagedLayer::Job JobOf(size_t index) const;
+  // Of the first `sequences`.
+  StagedLayer::Job JobOf(size_t index, size_t sequences) const;
+  size_t sequences() const { return sequences_.size(); }
 
   // Bytes of `rows` tokens: in the stream, and between two steps of a layer.
   static uint64_t RowBytes(const ModelConfig& config, size_t rows);
   static uint64_t BetweenBytes(const ModelConfig& config, size_t rows);
 
  private:
-  std::unique_ptr<Activations> CopyOfRows() const;
+  std::unique_ptr<Activations> Normalized(std::span<const float> norm, size_t samples) const;
 
   const LayerSource& model_;
   const Backend& backend_;

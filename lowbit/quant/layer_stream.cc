@@ -94,10 +94,9 @@ class Sweep {
     const LayerWeights weights = calibrates ? job_.model.Layer(layer) : LayerWeights();
     LayerRecord record;
     if (float_ && layer < float_layers_) {
-      record = float_->Record(
-          layer, weights,
-          any([&](const RecipeRun* run) { return run->LearnsFromFloat() && run->Misses(layer); }),
-          any([&](const RecipeRun* run) { return run->LearnsFromRows() && run->Misses(layer); }));
+      RecordNeeds needs;
+      for (const RecipeRun* run : runs) needs += run->Needs(layer);
+      record = float_->Record(layer, weights, needs);
     }
     for (RecipeRun* run : runs) {
       if (layer == run->LayersToMake()) run->Follow(nullptr);  // nothing behind this is to be made

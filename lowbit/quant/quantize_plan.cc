@@ -11,9 +11,15 @@ namespace lowbit {
 namespace {
 
 void RequireCalibration(const QuantizeJob& job, std::span<const Recipe> recipes) {
-  if (job.calibration != nullptr) return;
   for (const Recipe& recipe : recipes) {
     if (!recipe.NeedsCalibration()) continue;
+    if (job.calibration != nullptr) {
+      const size_t asked = recipe.awq ? recipe.awq->samples : 0, there = job.calibration->sequences.size();
+      if (asked <= there) continue;
+      throw Error(ErrorKind::kUsage,
+                  fmt::format("recipe '{}' looks at {} sequences, the calibration set has {}", recipe.Text(),
+                              asked, there));
+    }
     throw Error(
         ErrorKind::kUsage,
         fmt::format("recipe '{}' learns from calibration tokens, expected --calib FILE", recipe.Text()));
@@ -87,7 +93,7 @@ QuantizePlan PlanQuantize(const QuantizeJob& job, std::span<const Recipe> recipe
   QuantizePlan plan;
   plan.bytes_read = job.model.checkpoint().TensorBytes();
   uint64_t rounding = 0, rescaled = 0;
-  size_t copies = 0;  // of the rows: before each module, its output and one that a search tries
+  size_t copies = 0;  // of the rows: what each module reads and what it puts out
   for (const Recipe& recipe : recipes) {
     for (const PlannedFile& file : PlanFiles(job.model, recipe)) plan.bytes_written += file.Bytes();
     rounding += ModelRounder::PeakBytes(job.model, recipe);
@@ -97,6 +103,7 @@ QuantizePlan PlanQuantize(const QuantizeJob& job, std::span<const Recipe> recipe
     if (recipe.awq)
       rescaled = 2 * LayerFloats(job.model.layout()) * sizeof(float);  // and what a search tries
     if (recipe.awq && recipe.awq->loss == AwqLoss::kBlock) copies = 4;
+    if (recipe.awq && recipe.awq->loss == AwqLoss::kHessianRows) copies = std::max<size_t>(copies, 2);
   }
   const uint64_t fixed = ResidentMemoryBytes() + rounding;
   plan.peak_bytes = fixed;

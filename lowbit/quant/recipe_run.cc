@@ -76,19 +76,32 @@ void RecipeRun::DoLayer(size_t layer, const LayerWeights& weights, LayerRecord& 
   Write(layer, std::move(patch), !is_new);
 }
 
+size_t RecipeRun::Samples() const {
+  const std::optional<AwqOptions>& awq = cell_.recipe.awq;
+  if (!awq || awq->loss != AwqLoss::kBlock) return 0;
+  return awq->samples > 0 ? awq->samples : job_.calibration->sequences.size();
+}
+
+RecordNeeds RecipeRun::Needs(size_t layer) const {
+  if (!Misses(layer)) return {};
+  const bool weighs = cell_.recipe.awq && cell_.recipe.awq->loss == AwqLoss::kHessianRows;
+  return {.statistics = LearnsFromFloat(), .samples = Samples(), .row_weights = weighs};
+}
+
 // AWQ's scales, and in the patch the vectors that gave them up.
 RescaledLayer RecipeRun::Rescale(size_t layer, const LayerWeights& weights, const LayerRecord& record,
                                  const CalibrationStream& floats, LayerPatch& patch) const {
   const Place place = Place().Item(fmt::format("layer {}", layer));
-  const StagedLayer::Job staged = floats.JobOf(layer);
+  const StagedLayer::Job staged = floats.JobOf(layer, Samples());
   AwqLayerJob job{staged.config,
                   staged.layout,
                   staged.backend,
                   rounder_.files()[layer].spec,
                   record.inputs,
                   place,
-                  cell_.recipe.method == "awq"};
-  if (LearnsFromRows()) {
+                  cell_.recipe.method == "awq",
+                  cell_.recipe.awq->loss == AwqLoss::kHessianRows ? &record.row_weights : nullptr};
+  if (Samples() > 0) {
     job.loss_of = [&](const LayerStep& step) { return floats.LossOf(staged, weights, step, record); };
   }
   RescaledLayer rescaled = RescaleWithAwq(job, weights);
@@ -99,6 +112,12 @@ RescaledLayer RecipeRun::Rescale(size_t layer, const LayerWeights& weights, cons
   for (const auto& [name, values] : rescaled.biases) {
     if (values != weights.biases.find(name)->second) patch.vectors[prefix + name + ".bias"] = values;
   }
+  if (rescaled.router) {
+    const Matrix& router = *rescaled.router;
+    patch.vectors[fmt::format("{}{}.weight", prefix, kRouterName)].assign(
+        router.data(), router.data() + router.rows() * router.cols());
+  }
+  std::ranges::copy(rescaled.notes, std::back_inserter(patch.notes));
   for (const auto& [tap, choice] : rescaled.choices) {
     LogDetail(fmt::format("{} layer {} {}: ratio {:.2f}, loss {:.4g}, {:.4g} without scales", inputs_.recipe,
                           layer, tap, choice.Ratio(), choice.losses[choice.step], choice.losses[0]));

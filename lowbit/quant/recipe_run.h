@@ -29,11 +29,12 @@ class RecipeRun {
   void Begin();
 
   bool HasOwnStream() const { return rounder_.MethodOf(0).Learns(cell_.recipe) == Stream::kOwn; }
-  // Whether it learns from what the full-precision model does, and whether from its rows.
+  // Whether it learns from what the full-precision model does.
   bool LearnsFromFloat() const {
     return cell_.recipe.awq || rounder_.MethodOf(0).Learns(cell_.recipe) == Stream::kFloat;
   }
-  bool LearnsFromRows() const { return cell_.recipe.awq && cell_.recipe.awq->loss == AwqLoss::kBlock; }
+  // What it wants to know of a layer that the full-precision model passes through.
+  RecordNeeds Needs(size_t layer) const;
   bool Misses(size_t layer) const { return !kept_[layer]; }
   size_t LayersToMake() const;  // up to and with the last layer that is missing
   // Its own calibration rows, where it learns from them.
@@ -55,6 +56,8 @@ class RecipeRun {
   void FinishWriting();
   RescaledLayer Rescale(size_t layer, const LayerWeights& weights, const LayerRecord& record,
                         const CalibrationStream& floats, LayerPatch& patch) const;
+  // Sequences that its block losses look at; 0 when it has none.
+  size_t Samples() const;
   void DoOwnLayer(size_t layer, const LayerWeights& weights, const RescaledLayer* rescaled, bool is_new,
                   LayerPatch& patch);
   void DoSharedLayer(size_t layer, LayerStatistics& inputs, const RescaledLayer* rescaled, bool is_new,

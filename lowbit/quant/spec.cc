@@ -24,10 +24,13 @@ constexpr std::array kGridNames = {
 
 constexpr std::array<std::string_view, 3> kRangeNames = {"minmax", "mse", "hdiag"};
 
+constexpr std::array<std::string_view, 3> kAwqLossNames = {"block", "hessian", "hessian_rows"};
+
 constexpr std::string_view kGptqOptionNames =
     "act_order=…, damp=…, fresh_range=…, sink_weight=…, static_groups=…, ";
 
-constexpr size_t kMaxGroupDigits = 9;  // group sizes below 10^9: longer rows than any model has
+constexpr size_t kMaxSampleDigits = 9;  // a calibration set has fewer
+constexpr size_t kMaxGroupDigits = 9;   // group sizes below 10^9: longer rows than any model has
 constexpr size_t kMaxSinkDigits = 6;
 
 std::string MethodNames() {
@@ -75,12 +78,13 @@ class Parser {
   void ParseOption(Part option, Recipe& recipe);
   std::optional<WeightSpec> ParseHead(Part value) const;
   void CheckGrid(const WeightSpec& spec, Part weights) const;
+  bool ParseAwqOption(Part name, Part value, AwqOptions& awq) const;
   bool ParseGptqOption(Part name, Part value, GptqOptions& gptq) const;
   void CheckGptq(const Recipe& recipe) const;
 
   std::string_view text_;
-  std::set<std::string_view> seen_;                // options
-  Part grid_{"", 0}, range_{"", 0}, head_{"", 0};  // where they were set
+  std::set<std::string_view> seen_;                                     // options
+  Part grid_{"", 0}, range_{"", 0}, head_{"", 0}, awq_samples_{"", 0};  // where they were set
 };
 
 void Parser::Fail(Part part, std::string_view expected) const {
@@ -134,9 +138,9 @@ std::optional<WeightSpec> Parser::ParseHead(Part value) const {
 }
 
 void Parser::ParseOption(Part option, Recipe& recipe) {
-  const std::string kOptions =
-      fmt::format("an option: {}{}grid=…, head=…, range=… or scale=…",
-                  recipe.method == "gptq" ? kGptqOptionNames : "", recipe.awq ? "awq_loss=…, " : "");
+  const std::string kOptions = fmt::format("an option: {}{}grid=…, head=…, range=… or scale=…",
+                                           recipe.method == "gptq" ? kGptqOptionNames : "",
+                                           recipe.awq ? "awq_loss=…, awq_samples=…, " : "");
   const size_t equals = option.text.find('=');
   if (equals == std::string_view::npos) Fail(option, kOptions);
   const Part name{option.text.substr(0, equals), option.at};
@@ -160,15 +164,29 @@ void Parser::ParseOption(Part option, Recipe& recipe) {
   } else if (name.text == "scale") {
     if (value.text != "f16" && value.text != "f32") Fail(value, "a type of scales: f16 or f32");
     recipe.weights.scale_type = value.text == "f16" ? DType::kF16 : DType::kF32;
-  } else if (name.text == "awq_loss" && recipe.awq) {
-    if (value.text != "block" && value.text != "hessian") Fail(value, "a loss: block or hessian");
-    recipe.awq->loss = value.text == "block" ? AwqLoss::kBlock : AwqLoss::kHessian;
+  } else if (recipe.awq && ParseAwqOption(name, value, *recipe.awq)) {
+    if (name.text == "awq_samples") awq_samples_ = option;
   } else if (recipe.method != "gptq" || !ParseGptqOption(name, value, recipe.gptq)) {
     Fail(option, kOptions);
   }
 }
 
 // False when there is no such option.
+bool Parser::ParseAwqOption(Part name, Part value, AwqOptions& awq) const {
+  if (name.text == "awq_loss") {
+    const auto name_of = std::find(kAwqLossNames.begin(), kAwqLossNames.end(), value.text);
+    if (name_of == kAwqLossNames.end()) Fail(value, "a loss: block, hessian or hessian_rows");
+    awq.loss = static_cast<AwqLoss>(name_of - kAwqLossNames.begin());
+  } else if (name.text == "awq_samples") {
+    awq.samples = PositiveNumber(value.text, kMaxSampleDigits);
+    if (awq.samples == 0) Fail(value, "a number of sequences (1 or more, no leading zeros)");
+  } else {
+    return false;
+  }
+  return true;
+}
+
+// The same.
 bool Parser::ParseGptqOption(Part name, Part value, GptqOptions& gptq) const {
   const auto flag = [&] {
     if (value.text != "true" && value.text != "false") Fail(value, "true or false");
@@ -260,6 +278,9 @@ Recipe Parser::Parse() {
     CheckGrid(*recipe.head, head_);
   }
   CheckGptq(recipe);
+  if (recipe.awq && recipe.awq->samples > 0 && recipe.awq->loss != AwqLoss::kBlock) {
+    Fail(awq_samples_, "awq_samples only with awq_loss=block: other losses come from all tokens");
+  }
   return recipe;
 }
 
@@ -267,6 +288,10 @@ Recipe Parser::Parse() {
 
 std::string_view Name(RangeSearch range) {
   return kRangeNames[static_cast<size_t>(range)];
+}
+
+std::string_view Name(AwqLoss loss) {
+  return kAwqLossNames[static_cast<size_t>(loss)];
 }
 
 std::string_view Name(Grid grid) {
@@ -285,7 +310,8 @@ size_t WeightSpec::GroupSizeFor(size_t cols) const {
 std::string Recipe::Text() const {
   if (IsFull()) return method;
   std::vector<std::string> options;
-  if (awq && awq->loss == AwqLoss::kHessian) options.emplace_back("awq_loss=hessian");
+  if (awq && awq->loss != AwqLoss::kBlock) options.push_back(fmt::format("awq_loss={}", Name(awq->loss)));
+  if (awq && awq->samples > 0) options.push_back(fmt::format("awq_samples={}", awq->samples));
   if (weights.grid != (method == "awq" ? Grid::kAwq : Grid::kGptq))
     options.push_back(fmt::format("grid={}", Name(weights.grid)));
   if (head) options.push_back(fmt::format("head={}", head->Text()));

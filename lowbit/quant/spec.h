@@ -41,12 +41,15 @@ struct GptqOptions {
 
 // How AWQ judges a scale (docs/methods.md).
 enum class AwqLoss : uint8_t {
-  kBlock,    // by the output of the attention or MLP that reads the scaled input: the original
-  kHessian,  // by the outputs of the linears themselves, from the Gram matrix: another method, and faster
+  kBlock,        // by the output of the attention or MLP that reads the scaled input: the original
+  kHessian,      // by the outputs of the linears themselves, from the Gram matrix: another method, and faster
+  kHessianRows,  // the same, every row weighted by what the module's output makes of it
 };
+std::string_view Name(AwqLoss loss);  // as in a recipe: "block", "hessian", "hessian_rows"
 
 struct AwqOptions {
   AwqLoss loss = AwqLoss::kBlock;
+  size_t samples = 0;  // of kBlock: the first sequences of the calibration set that count; 0 = all
 
   bool operator==(const AwqOptions&) const = default;
 };
