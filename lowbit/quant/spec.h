@@ -82,6 +82,7 @@ struct WeightSpec {
 //   gptq-w3-g64:act_order=true,damp=0.05
 //   awq-w4-g64:awq_loss=hessian
 //   awq+gptq-w3-g64             scales first, then another method
+//   gptq@study-w4-g128          a preset: defaults of options, gone from the canonical text
 struct Recipe {
   std::string method;  // a row of the method table, or "full"
   WeightSpec weights;

@@ -51,6 +51,15 @@ TEST(ParseRecipe, ReadsWhatPeopleTypeAndPrintsItCanonically) {
        "awq+gptq-w3-g64:act_order=true,awq_samples=16"},
       {"awq+gptq-w3-g64:act_order=true", "awq+gptq-w3-g64:act_order=true"},
       {"rtn-w4-g32-sym:grid=full,scale=f32", "rtn-w4-g32-sym:grid=full,scale=f32"},
+      {"rtn@study-w4-channel", "rtn-w4-channel:scale=f32"},
+      {"rtn@study-w3-channel:scale=f16", "rtn-w3-channel"},
+      {"gptq@study-w4-g128", "gptq-w4-g128:act_order=true"},
+      {"gptq@study-w2-channel", "gptq-w2-channel:act_order=true"},
+      {"gptq@study-w4-g64", "gptq-w4-g64:act_order=true,fresh_range=false"},
+      {"gptq@study-w4-g192:damp=0.05", "gptq-w4-g192:act_order=true,damp=0.05,fresh_range=false"},
+      {"gptq@study-w4-g64:act_order=false,fresh_range=true", "gptq-w4-g64"},
+      {"awq@study-w4-g128", "awq-w4-g128:scale=f32"},
+      {"awq@study-w4-channel", "awq-w4-channel:scale=f32"},
   };
   for (const Good& g : good) EXPECT_EQ(ParseRecipe(g.text).Text(), g.canonical);
 }
@@ -203,8 +212,21 @@ TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
       {"gptq-w3-g64:awq_samples=8", "13: found 'awq_samples=8', expected an option"},
       {"awq-w3-g64:awq_samples=8,awq_loss=hessian",
        "12: found 'awq_samples=8', expected awq_samples only with awq_loss=block"},
-      {"rtn-w4-g128@study",
-       "12: found '@study', expected a recipe without a preset; write its options after ':'"},
+      {"rtn-w4-g128@study", "12: found '@study', expected a preset only behind a method"},
+      {"rtn@fast-w4-g128", "4: found '@fast', expected @study, the only preset"},
+      {"rtn@-w4-g128", "4: found '@', expected @study, the only preset"},
+      {"full@study", "5: found '@study', expected @study only behind rtn, gptq or awq"},
+      {"awq+gptq@study-w3-g64", "9: found '@study', expected @study only behind rtn, gptq or awq"},
+      {"awq@study+gptq-w3-g64", "4: found '@study+gptq-w3-g64', expected a preset only behind a method"},
+      {"@study-w4-g128", "1: found nothing, expected a method"},
+      {"rtn@study-w4-g128", "14: found 'g128', expected channel: the study's code does not look at groups"},
+      {"rtn@study-w1-channel", "11: found 'w1', expected w2 to w8 beside @study"},
+      {"awq@study-w4-g128-sym", "19: found 'sym', expected nothing: the study rounds asymmetrically"},
+      {"gptq@study-w4-g64:static_groups=true",
+       "1: found 'gptq@study-w4-g64:static_groups=true', expected static_groups=true or"},
+      {"gptq-w4-g256:fresh_range=false",
+       "1: found 'gptq-w4-g256:fresh_range=false', expected fresh_range=true beside w4-g256: no group "
+       "begins"},
       {"rtn-w4-g128\n", "8: found 'g128\\x0a', expected a group size"},
   };
   for (const Bad& b : bad) {
@@ -227,7 +249,7 @@ TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
 
 TEST(ParseRecipe, AnyTextIsARecipeOrAUsageError) {
   uint32_t state = 1;
-  const std::string_view alphabet = "rtnfulw1489g0-symchae:=,dikp@+ \xff";
+  const std::string_view alphabet = "rtnfulw1489g0-symchae:=,dikp@+. \xff";
   size_t accepted = 0;
   for (int trial = 0; trial < 20000; ++trial) {
     std::string text = trial % 2 == 0 ? "rtn-w4-g128" : "";

@@ -36,6 +36,9 @@ std::vector<Case> RecipeCases() {
   recipe("full-w4", {"character 5"});
   recipe("awq+rtn-w4-g128", {"'awq+rtn'"});
   recipe("rtn-w4-g32@fast", {"@fast"});
+  recipe("rtn@fast-w4-g32", {"character 4", "@study"});
+  recipe("rtn@study-w4-g32", {"character 14", "channel", "groups"});
+  recipe("gptq@study-w4-g64-sym", {"character 19", "asymmetrically"});
   recipe("rtn-w4-g32\n\x1B[31m", {"recipe"});
   recipe("rtn-w4-g\xFF", {"recipe"});
   recipe(std::string(100000, '-'), {"recipe"});

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads recipes as people type them (docs/recipes.md).
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <set>
+#include <vector>
+
+#include "lowbit/base/error.h"
+#include "lowbit/quant/gptq.h"
+#include "lowbit/quant/method.h"
+#include "lowbit/quant/spec.h"
+#include "lowbit/quant/uniform.h"
+
+namespace lowbit {
+namespace {
+
+constexpr std::array kGrids = {Grid::kGptq, Grid::kAwq, Grid::kAbsmax, Grid::kRot, Grid::kFull};
+constexpr std::array kRanges = {RangeSearch::kMinMax, RangeSearch::kMse, RangeSearch::kHdiag};
+constexpr std::array kAwqLosses = {AwqLoss::kBlock, AwqLoss::kHessian, AwqLoss::kHessianRows};
+constexpr std::string_view kGptqOptionNames =
+    "act_order=…, damp=…, fresh_range=…, sink_weight=…, static_groups=…, ";
+
+constexpr size_t kMaxSampleDigits = 9;  // a calibration set has fewer
+constexpr size_t kMaxGroupDigits = 9;   // group sizes below 10^9: longer rows than any model has
+constexpr size_t kMaxSinkDigits = 6;
+
+std::string MethodNames() {
+  std::string names = "full";
+  for (const Method* method : Methods()) names += fmt::format(", {}", method->Info().name);
+  return names;
+}
+
+// A piece of the recipe and where it begins in it.
+struct Part {
+  std::string_view text;
+  size_t at;
+};
+
+std::vector<Part> Split(Part whole, char separator) {
+  std::vector<Part> parts;
+  size_t begin = 0;
+  for (size_t i = 0; i <= whole.text.size(); ++i) {
+    if (i < whole.text.size() && whole.text[i] != separator) continue;
+    parts.push_back({whole.text.substr(begin, i - begin), whole.at + begin});
+    begin = i + 1;
+  }
+  return parts;
+}
+
+// A whole number written in digits only, without leading zeros. 0 when it is anything else.
+size_t PositiveNumber(std::string_view digits, size_t max_digits) {
+  if (digits.empty() || digits.size() > max_digits || digits[0] == '0') return 0;
+  size_t value = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  return error == std::errc() && end == digits.data() + digits.size() ? value : 0;
+}
+
+// Whether `fresh_range` has an effect: a group begins within a block of columns.
+bool CanBeStale(const WeightSpec& spec) {
+  return spec.group_size % kGptqBlock != 0;
+}
+
+class Parser {
+ public:
+  explicit Parser(std::string_view text) : text_(text) {}
+
+  Recipe Parse();
+
+ private:
+  [[noreturn]] void Fail(Part part, std::string_view expected) const;
+  Part TakePreset(Part method, bool& is_study) const;
+  void ApplyStudyPreset(Recipe& recipe, std::span<const Part> weights) const;
+  const Method& ParseMethod(Part name) const;
+  WeightSpec ParseWeights(std::span<const Part> parts, Part whole, int min_bits, int max_bits) const;
+  void ParseOption(Part option, Recipe& recipe);
+  std::optional<WeightSpec> ParseHead(Part value) const;
+  void CheckGrid(const WeightSpec& spec, Part weights) const;
+  bool ParseAwqOption(Part name, Part value, AwqOptions& awq) const;
+  bool ParseGptqOption(Part name, Part value, GptqOptions& gptq) const;
+  void CheckGptq(const Recipe& recipe) const;
+
+  std::string_view text_;
+  std::set<std::string_view> seen_;                                     // options
+  Part grid_{"", 0}, range_{"", 0}, head_{"", 0}, awq_samples_{"", 0};  // where they were set
+};
+
+void Parser::Fail(Part part, std::string_view expected) const {
+  const std::string found = part.text.empty() ? "nothing" : fmt::format("'{}'", Printable(part.text, 60));
+  throw Error(
+      ErrorKind::kUsage,
+      Place(fmt::format("recipe '{}'", Printable(text_, 120))).Item(fmt::format("character {}", part.at + 1)),
+      fmt::format("found {}, expected {}", found, expected));
+}
+
+// The method of "gptq@study", and whether it goes by that preset.
+Part Parser::TakePreset(Part method, bool& is_study) const {
+  const size_t at = text_.find('@');
+  if (at == std::string_view::npos) return method;
+  const Part preset{text_.substr(at, method.at + method.text.size() - at), at};
+  if (at < method.at || at >= method.at + method.text.size())
+    Fail({text_.substr(at), at}, "a preset only behind a method, as gptq@study-w4-g128");
+  if (preset.text != "@study") Fail(preset, "@study, the only preset, or nothing");
+  const Part name{method.text.substr(0, at - method.at), method.at};
+  if (method.at != 0 || name.text == "full")
+    Fail(preset, "@study only behind rtn, gptq or awq, alone: the study has nothing else");
+  is_study = true;
+  return name;
+}
+
+// Defaults that round as the study's published code does (docs/recipes.md); what that code cannot do is refused.
+void Parser::ApplyStudyPreset(Recipe& recipe, std::span<const Part> weights) const {
+  const WeightSpec& spec = recipe.weights;
+  if (spec.bits == 1) Fail(weights[0], "w2 to w8 beside @study: its code has no 1 bit of this kind");
+  if (spec.symmetric) Fail(weights[2], "nothing: the study rounds asymmetrically");
+  if (recipe.method == "rtn" && spec.group_size != 0)
+    Fail(weights[1], "channel: the study's code does not look at groups when it rounds to nearest");
+  recipe.gptq.act_order = recipe.method == "gptq";
+  recipe.gptq.fresh_range = recipe.method != "gptq" || !CanBeStale(spec);
+  // It stores what GPTQ made, scales in f16; RTN and AWQ are measured with the scales they computed.
+  recipe.weights.scale_type = recipe.method == "gptq" ? DType::kF16 : DType::kF32;
+}
+
+const Method& Parser::ParseMethod(Part name) const {
+  if (const Method* method = FindMethod(name.text)) return *method;
+  Fail(name, fmt::format("a method: {}", MethodNames()));
+}
+
+WeightSpec Parser::ParseWeights(std::span<const Part> parts, Part whole, int min_bits, int max_bits) const {
+  const Part end{"", whole.at + whole.text.size()};
+  WeightSpec spec;
+
+  const std::string bits_expected = fmt::format("bits, w{} to w{}", min_bits, max_bits);
+  const Part bits = parts.empty() ? end : parts[0];
+  spec.bits = bits.text.starts_with('w') ? static_cast<int>(PositiveNumber(bits.text.substr(1), 1)) : 0;
+  if (spec.bits < min_bits || spec.bits > max_bits) Fail(bits, bits_expected);
+
+  const Part group = parts.size() < 2 ? end : parts[1];
+  if (group.text != "channel") {
+    spec.group_size = group.text.starts_with('g') ? PositiveNumber(group.text.substr(1), kMaxGroupDigits) : 0;
+    if (spec.group_size == 0) Fail(group, "a group size as g128 (1 or more, no leading zeros), or channel");
+  }
+
+  if (parts.size() > 2) {
+    if (parts[2].text != "sym") Fail(parts[2], "sym, or nothing");
+    if (spec.bits == 1) Fail(parts[2], "nothing: at 1 bit a group has a mean and two levels around it");
+    spec.symmetric = true;
+  }
+  if (parts.size() > 3) Fail(parts[3], "nothing after sym but options behind ':'");
+  return spec;
+}
+
+std::optional<WeightSpec> Parser::ParseHead(Part value) const {
+  if (value.text == "keep") return std::nullopt;
+  if (!value.text.starts_with('w')) Fail(value, "keep, or weights as w8-g64, w8-channel, w8-g64-sym");
+  return ParseWeights(Split(value, '-'), value, 1, 8);
+}
+
+void Parser::ParseOption(Part option, Recipe& recipe) {
+  const std::string kOptions = fmt::format("an option: {}{}grid=…, head=…, range=… or scale=…",
+                                           recipe.method == "gptq" ? kGptqOptionNames : "",
+                                           recipe.awq ? "awq_loss=…, awq_samples=…, " : "");
+  const size_t equals = option.text.find('=');
+  if (equals == std::string_view::npos) Fail(option, kOptions);
+  const Part name{option.text.substr(0, equals), option.at};
+  const Part value{option.text.substr(equals + 1), option.at + equals + 1};
+  if (!seen_.insert(name.text).second) Fail(option, fmt::format("'{}' only once", Printable(name.text, 40)));
+
+  if (name.text == "grid") {
+    const auto grid = std::ranges::find(kGrids, value.text, [](Grid g) { return Name(g); });
+    if (grid == kGrids.end()) Fail(value, "a grid: gptq, awq, absmax, rot or full");
+    recipe.weights.grid = *grid;
+    grid_ = option;
+  } else if (name.text == "head") {
+    recipe.head = ParseHead(value);
+    head_ = value;
+  } else if (name.text == "range") {
+    const auto range = std::ranges::find(kRanges, value.text, [](RangeSearch r) { return Name(r); });
+    if (range == kRanges.end()) Fail(value, "a range: minmax, mse or hdiag");
+    recipe.weights.range = *range;
+    range_ = option;
+  } else if (name.text == "scale") {
+    if (value.text != "f16" && value.text != "f32") Fail(value, "a type of scales: f16 or f32");
+    recipe.weights.scale_type = value.text == "f16" ? DType::kF16 : DType::kF32;
+  } else if (recipe.awq && ParseAwqOption(name, value, *recipe.awq)) {
+    if (name.text == "awq_samples") awq_samples_ = option;
+  } else if (recipe.method != "gptq" || !ParseGptqOption(name, value, recipe.gptq)) {
+    Fail(option, kOptions);
+  }
+}
+
+// False when there is no such option.
+bool Parser::ParseAwqOption(Part name, Part value, AwqOptions& awq) const {
+  if (name.text == "awq_loss") {
+    const auto loss = std::ranges::find(kAwqLosses, value.text, [](AwqLoss l) { return Name(l); });
+    if (loss == kAwqLosses.end()) Fail(value, "a loss: block, hessian or hessian_rows");
+    awq.loss = *loss;
+  } else if (name.text == "awq_samples") {
+    awq.samples = PositiveNumber(value.text, kMaxSampleDigits);
+    if (awq.samples == 0) Fail(value, "a number of sequences (1 or more, no leading zeros)");
+  } else {
+    return false;
+  }
+  return true;
+}
+
+// The same.
+bool Parser::ParseGptqOption(Part name, Part value, GptqOptions& gptq) const {
+  const auto flag = [&] {
+    if (value.text != "true" && value.text != "false") Fail(value, "true or false");
+    return value.text == "true";
+  };
+  if (name.text == "act_order") {
+    gptq.act_order = flag();
+  } else if (name.text == "static_groups") {
+    gptq.static_groups = flag();
+  } else if (name.text == "fresh_range") {
+    gptq.fresh_range = flag();
+  } else if (name.text == "damp") {
+    const char* end = value.text.data() + value.text.size();
+    const auto [at, error] = std::from_chars(value.text.data(), end, gptq.damp, std::chars_format::fixed);
+    if (error != std::errc() || at != end || !(gptq.damp >= 1e-6 && gptq.damp <= 1)) {
+      Fail(value, "a share of the mean diagonal from 0.000001 to 1, as 0.01");
+    }
+  } else if (name.text == "sink_weight") {
+    gptq.sink_weight = static_cast<uint32_t>(PositiveNumber(value.text, kMaxSinkDigits));
+    if (gptq.sink_weight == 0) Fail(value, "a whole number of times from 1 to 999999, as 256");
+  } else {
+    return false;
+  }
+  return true;
+}
+
+// What has no effect must not make two names of one recipe.
+void Parser::CheckGptq(const Recipe& recipe) const {
+  const bool per_channel = recipe.weights.group_size == 0;
+  if (per_channel && (recipe.gptq.static_groups || !recipe.gptq.fresh_range)) {
+    Fail({text_, 0},
+         "groups beside static_groups and fresh_range: a range per channel is found before anything else");
+  }
+  if (!recipe.gptq.fresh_range && !CanBeStale(recipe.weights)) {
+    Fail({text_, 0}, fmt::format("fresh_range=true beside {}: no group begins within a block of {} columns",
+                                 recipe.weights.Text(), kGptqBlock));
+  }
+  if (recipe.gptq.static_groups && !recipe.gptq.fresh_range) {
+    Fail({text_, 0},
+         "static_groups=true or fresh_range=false, not both: static ranges are found before anything else");
+  }
+}
+
+// Options that shape uniform levels must have such levels to shape.
+void Parser::CheckGrid(const WeightSpec& spec, Part weights) const {
+  if (spec.bits == 1) {
+    if (spec.grid != Grid::kGptq) Fail(grid_, "no other grid beside w1: 1 bit has its own levels");
+    if (spec.range != RangeSearch::kMinMax) Fail(range_, "range=minmax beside w1: 1 bit has its own levels");
+    return;
+  }
+  if (FindUniformRule(spec.grid, spec.symmetric) == nullptr) {
+    Fail(weights, fmt::format("{}-sym: grid={} is symmetric only", spec.Text(), Name(spec.grid)));
+  }
+  if (!HasRangeSearch(spec.grid, spec.range)) {
+    const bool has_hdiag = HasRangeSearch(spec.grid, RangeSearch::kHdiag);
+    Fail(range_,
+         fmt::format("range=minmax{} beside grid={}", has_hdiag ? " or range=hdiag" : "", Name(spec.grid)));
+  }
+}
+
+Recipe Parser::Parse() {
+  const size_t colon = text_.find(':');
+  const Part main{text_.substr(0, colon), 0};
+  const std::vector<Part> parts = Split(main, '-');
+
+  Recipe recipe;
+  std::vector<Part> chain = Split(parts[0], '+');
+  bool is_study = false;
+  chain.back() = TakePreset(chain.back(), is_study);
+  recipe.method = std::string(chain.back().text);
+  if (chain.size() > 2) Fail(chain[2], "at most two methods joined by '+', as awq+gptq");
+  if (chain.size() == 2 && (chain[0].text != "awq" || recipe.method != "gptq")) {
+    Fail(parts[0], fmt::format("awq+gptq, or one method: {}", MethodNames()));
+  }
+  if (chain.size() == 2 || recipe.method == "awq") recipe.awq.emplace();
+  if (recipe.method == "awq") recipe.weights.grid = Grid::kAwq;
+  if (recipe.IsFull()) {
+    if (text_.size() > 4) Fail({text_.substr(4), 4}, "nothing after full: it quantizes nothing");
+    return recipe;
+  }
+  const MethodInfo info = ParseMethod(chain.back()).Info();
+  const Grid grid = recipe.weights.grid;
+  recipe.weights = ParseWeights(std::span(parts).subspan(1), main, info.min_bits, info.max_bits);
+  recipe.weights.grid = grid;
+  if (is_study) ApplyStudyPreset(recipe, std::span(parts).subspan(1));
+  if (colon != std::string_view::npos) {
+    for (const Part option : Split({text_.substr(colon + 1), colon + 1}, ',')) ParseOption(option, recipe);
+  }
+
+  CheckGrid(recipe.weights, {main.text.substr(parts[1].at), parts[1].at});
+  if (recipe.head) {  // options hold for every packed matrix
+    recipe.head->scale_type = recipe.weights.scale_type;
+    recipe.head->grid = recipe.weights.grid;
+    recipe.head->range = recipe.weights.range;
+    CheckGrid(*recipe.head, head_);
+  }
+  CheckGptq(recipe);
+  if (recipe.awq && recipe.awq->samples > 0 && recipe.awq->loss != AwqLoss::kBlock) {
+    Fail(awq_samples_, "awq_samples only with awq_loss=block: other losses come from all tokens");
+  }
+  return recipe;
+}
+
+}  // namespace
+
+Recipe ParseRecipe(std::string_view text) {
+  return Parser(text).Parse();
+}
+
+}  // namespace lowbit
