@@ -36,6 +36,7 @@ void PrintPlan(const StudyPlan& plan, const std::string& folder, const Backend& 
   for (const std::unique_ptr<Task>& task : plan.tasks) {
     LogInfo(fmt::format("  task  {:<24} {}, text {:.12}", task->Name(), task->Settings(), task->DataHash()));
   }
+  for (const std::string& recipe : plan.study.left_out) LogInfo("  left out " + recipe);
   LogInfo(fmt::format("  {} done, {} failed before, {} missing", plan.CountOf(CellState::kDone),
                       plan.CountOf(CellState::kFailed), plan.CountOf(CellState::kMissing)));
   double seconds = 0;
@@ -128,6 +129,8 @@ void AddStudyCommand(CLI::App& app, int& exit_code) {
   command->footer(
       "Run again, it does what is missing. Exit code 9: finished, but some cells failed (their rows say "
       "why).\n"
+      "Recipes one by one, or as a grid: {methods: [rtn, gptq], bits: [4, 3], groups: [channel, 64]};\n"
+      "skip_refused: true leaves out what cannot be, and the plan says why (docs/study-files.md).\n"
       "Examples:\n"
       "  lowbit study studies/demo.yaml -o demo\n"
       "  lowbit report demo/results.db -o demo/report.html");

@@ -3,8 +3,10 @@
 
 #include <filesystem>
 #include <set>
+#include <utility>
 
 #include "lowbit/base/files.h"
+#include "lowbit/study/recipe_list.h"
 #include "lowbit/study/yaml_reader.h"
 
 namespace lowbit {
@@ -116,10 +118,9 @@ StudyFile ParseStudyFile(const std::string& text, const std::string& path, const
   for (const YamlReader& entry : root.Get("models").List()) study.models.push_back(ReadModel(entry, path));
   RequireDistinct(study.models, root.Get("models"), [](const StudyModel& m) { return m.name; });
 
-  for (const YamlReader& entry : root.Get("recipes").List()) {
-    study.recipes.push_back(AtLine(entry, [&] { return ParseRecipe(entry.String()); }));
-  }
-  RequireDistinct(study.recipes, root.Get("recipes"), [](const Recipe& r) { return r.Text(); });
+  RecipeList listed = ReadRecipes(root.Get("recipes"));
+  for (const ListedRecipe& r : listed.recipes) study.recipes.push_back(r.recipe);
+  study.left_out = std::move(listed.left_out);
 
   const std::string data = root.Has("data") ? Relative(path, root.Get("data").String()) : "";
   for (const YamlReader& entry : root.Get("tasks").List()) {
@@ -129,11 +130,10 @@ StudyFile ParseStudyFile(const std::string& text, const std::string& path, const
   RequireDistinct(study.tasks, root.Get("tasks"), [](const StudyTask& t) { return t.name; });
 
   if (root.Has("calibration")) study.calibration = ReadCalibration(root.Get("calibration"), path, data);
-  for (size_t i = 0; i < study.recipes.size() && !study.calibration; ++i) {
-    if (study.recipes[i].NeedsCalibration()) {
-      root.Get("recipes").List()[i].Fail(fmt::format(
-          "'{}' learns from a text, expected a key 'calibration' beside", study.recipes[i].Text()));
-    }
+  for (const ListedRecipe& r : listed.recipes) {
+    if (study.calibration || !r.recipe.NeedsCalibration()) continue;
+    throw Error(ErrorKind::kContent, r.place,
+                fmt::format("'{}' learns from a text, expected a key 'calibration' beside", r.recipe.Text()));
   }
 
   if (root.Has("compute")) {

@@ -29,7 +29,7 @@ struct StudyTask {
 // A study file, read and checked (docs/study-files.md):
 //   study: demo
 //   models: [../data/demo-qwen3]            # or {folder: …, name: …}
-//   recipes: [full, rtn-w4-g128]
+//   recipes: [full, rtn-w4-g128]            # and grids: {methods: [rtn, gptq], bits: [4, 3], groups: [64]}
 //   tasks: [{task: wikitext2, window: 512, windows: 100}]
 //   calibration: {file: c4.jsonl, samples: 128, length: 2048, policy: concat}   # for methods that learn
 //   compute: f32                             # optional: f32 (default) or bf16
@@ -40,6 +40,7 @@ struct StudyFile {
   std::string path, name;
   std::vector<StudyModel> models;
   std::vector<Recipe> recipes;
+  std::vector<std::string> left_out;  // recipes of a grid with skip_refused, each with the reason
   std::vector<StudyTask> tasks;
   std::optional<CalibrationSpec> calibration;
   std::string compute = "f32";

@@ -102,20 +102,36 @@ std::string YamlReader::Kind() const {
   }
 }
 
-const YamlReader& YamlReader::Map(std::initializer_list<std::string_view> known) const {
-  if (!node_.IsMap()) Fail(fmt::format("{}, expected a map with keys {}", Kind(), fmt::join(known, ", ")));
+std::vector<std::pair<YamlReader, YamlReader>> YamlReader::Entries() const {
   std::set<std::string> seen;
+  std::vector<std::pair<YamlReader, YamlReader>> entries;
   for (const auto& entry : node_) {
     const YamlReader name(entry.first, path_, key_);
     if (!entry.first.IsScalar()) name.Fail(fmt::format("a key that is {}, expected a word", name.Kind()));
     const std::string& key = entry.first.Scalar();
-    if (std::find(known.begin(), known.end(), key) == known.end()) {
-      name.Fail(fmt::format("key '{}' is not known here, expected one of {}", Printable(key, 60),
-                            fmt::join(known, ", ")));
-    }
-    if (!seen.insert(key).second) name.Fail(fmt::format("key '{}' is there twice", key));
+    if (!seen.insert(key).second) name.Fail(fmt::format("key '{}' is there twice", Printable(key, 60)));
+    entries.emplace_back(name, YamlReader(entry.second, path_, key_));
+  }
+  return entries;
+}
+
+const YamlReader& YamlReader::Map(std::initializer_list<std::string_view> known) const {
+  if (!node_.IsMap()) Fail(fmt::format("{}, expected a map with keys {}", Kind(), fmt::join(known, ", ")));
+  for (const auto& [name, value] : Entries()) {
+    const std::string& key = name.node_.Scalar();
+    if (std::find(known.begin(), known.end(), key) != known.end()) continue;
+    name.Fail(fmt::format("key '{}' is not known here, expected one of {}", Printable(key, 60),
+                          fmt::join(known, ", ")));
   }
   return *this;
+}
+
+std::vector<std::pair<std::string, YamlReader>> YamlReader::Pairs() const {
+  if (!node_.IsMap() || node_.size() == 0)
+    Fail(fmt::format("{}, expected a map", node_.IsMap() ? "an empty map" : Kind()));
+  std::vector<std::pair<std::string, YamlReader>> pairs;
+  for (const auto& [name, value] : Entries()) pairs.emplace_back(name.node_.Scalar(), value);
+  return pairs;
 }
 
 bool YamlReader::Has(std::string_view key) const {
@@ -137,8 +153,17 @@ std::vector<YamlReader> YamlReader::List() const {
   return entries;
 }
 
+std::vector<YamlReader> YamlReader::ListOrOne() const {
+  return node_.IsScalar() ? std::vector<YamlReader>{*this} : List();
+}
+
 std::string YamlReader::String() const {
-  if (!node_.IsScalar() || node_.Scalar().empty()) Fail(fmt::format("{}, expected a word", Kind()));
+  if (Text().empty()) Fail(fmt::format("{}, expected a word", Kind()));
+  return node_.Scalar();
+}
+
+std::string YamlReader::Text() const {
+  if (!node_.IsScalar()) Fail(fmt::format("{}, expected a word", Kind()));
   if (node_.Scalar().find('\0') != std::string::npos)
     Fail("a NUL byte, which would end a path, expected a word");
   return node_.Scalar();
