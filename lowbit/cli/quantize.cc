@@ -130,6 +130,9 @@ std::string Footer() {
          "                        weighs errors by how large each input is and needs --calib\n"
          "  act_order=, static_groups=, fresh_range=true|false, damp=0.01, sink_weight=256\n"
          "                        of gptq (docs/methods.md)\n"
+         "  layers.0-3=w8-g64, tensor.down_proj=keep, layers.0-3.mlp=w8-channel    exceptions for layers, "
+         "for\n"
+         "                        linears by parts of their names, or both; the narrowest decides\n"
          "Presets, defaults of options as in the study's published code (docs/recipes.md):\n"
          "  rtn@study-w4-channel  scale=f32; no groups, which that code ignores\n"
          "  gptq@study-w4-g128    act_order=true; fresh_range=false unless groups are multiples of 128\n"
@@ -139,6 +142,7 @@ std::string Footer() {
          "Examples:\n"
          "  lowbit quantize Qwen3-0.6B rtn-w4-g128 -o q4\n"
          "  lowbit quantize Qwen3-0.6B rtn-w3-g64-sym:head=w8-g64 -o q3\n"
+         "  lowbit quantize Qwen3-0.6B rtn-w3-g64:layers.0-3=w8-g64,tensor.down_proj=w4-g64 -o mixed\n"
          "  lowbit quantize Qwen3-0.6B gptq-w4-g128 gptq-w3-g128:act_order=true --calib c4 -o sweep\n"
          "A run that was stopped goes on where it was when the same command is given again.";
 }

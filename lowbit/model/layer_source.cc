@@ -154,13 +154,20 @@ LayerWeights ArtefactSource::Layer(size_t index) const {
               fmt::format("not a linear, norm, bias or router of layer {} of the base checkpoint", index));
 }
 
+// A layer's file, and the linears that it leaves to the base.
 uint64_t ArtefactSource::StoredBytes(size_t index) const {
-  return artefact_.info().files.at(LayerFileName(index)).bytes;
+  uint64_t bytes = artefact_.info().files.at(LayerFileName(index)).bytes;
+  const SafetensorsFile file(artefact_.folder() + "/" + LayerFileName(index));
+  for (const LinearSpec& linear : layout().layers[index].linears) {
+    const std::string name = ModelLayout::LayerPrefix(index) + linear.name + ".weight";
+    if (file.Find(name + ".codes") == nullptr) bytes += base_.checkpoint().Get(name).bytes.size();
+  }
+  return bytes;
 }
 
 // Codes as they are, scales in f32: a few per cent more than stored.
 uint64_t ArtefactSource::OwnedBytes(size_t index) const {
-  return StoredBytes(index) / 20 * 21;
+  return artefact_.info().files.at(LayerFileName(index)).bytes / 20 * 21;
 }
 
 std::shared_ptr<const PackedTensor> ArtefactSource::FindPacked(const std::string& name) const {

@@ -106,7 +106,7 @@ class ArtefactSource : public LayerSource {
   uint64_t StoredBytes(size_t index) const override;
   uint64_t OwnedBytes(size_t index) const override;
   void Prefetch(size_t) const override {}
-  void Release(size_t) const override {}
+  void Release(size_t index) const override { base_.Release(index); }  // linears that were kept
   void ReleaseEmbeddingAndHead() const override { base_.ReleaseEmbeddingAndHead(); }
   void RequireIntact() const override { base_.RequireIntact(); }
   const Artefact& artefact() const { return artefact_; }

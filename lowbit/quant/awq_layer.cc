@@ -85,6 +85,7 @@ class Rescaler {
   // Attention's output only where every query head has a value of its own: the original's condition. An expert's
   // down only where there is something to learn from.
   bool IsSearched(const LayerStep& step) const {
+    if (!job_.spec_of(step.readers[0])) return false;
     if (step.kind == Kind::kMlpMid) return InputsOf(step).tokens > 0;
     return step.kind != Kind::kAttnOut || job_.config.num_attention_heads == job_.config.num_key_value_heads;
   }
@@ -110,9 +111,9 @@ class Rescaler {
     std::vector<float> mean_abs;
     for (const double sum : sums) mean_abs.push_back(static_cast<float>(sum / tokens));
     const std::unique_ptr<ScaleLoss> loss = LossOf(group, readers);
-    AwqChoice choice =
-        SearchScales({.readers = readers, .mean_abs = mean_abs, .importance_of = importance}, job_.spec,
-                     *loss, job_.place.Item(group.whole.tap), job_.backend.threads());
+    AwqChoice choice = SearchScales({.readers = readers, .mean_abs = mean_abs, .importance_of = importance},
+                                    *job_.spec_of(group.whole.readers[0]), *loss,
+                                    job_.place.Item(group.whole.tap), job_.backend.threads());
     for (const LayerStep& step : group.steps) layer_.scales[step.tap] = choice.scales;
     layer_.choices[group.whole.tap] = std::move(choice);
   }
@@ -178,10 +179,11 @@ class Rescaler {
     const ClipInputs clip{inputs.Gram(), inputs.tokens,
                           scales == layer_.scales.end() ? std::span<const float>() : scales->second};
     for (const std::string& reader : step.readers) {
-      if (!AwqClips(reader)) continue;
+      const std::optional<WeightSpec> spec = job_.spec_of(reader);
+      if (!AwqClips(reader) || !spec) continue;
       Matrix& matrix = Linear(reader);
-      const Matrix bounds = SearchClip(matrix.view(), clip, job_.spec, job_.backend, job_.place.Item(reader));
-      ClampToBounds(matrix.view(), bounds.view(), job_.spec.GroupSizeFor(matrix.cols()));
+      const Matrix bounds = SearchClip(matrix.view(), clip, *spec, job_.backend, job_.place.Item(reader));
+      ClampToBounds(matrix.view(), bounds.view(), spec->GroupSizeFor(matrix.cols()));
     }
   }
 

@@ -35,7 +35,8 @@ struct AwqLayerJob {
   const ModelConfig& config;
   const LayerLayout& layout;
   const Backend& backend;
-  const WeightSpec& spec;
+  // How a linear is rounded afterwards; nullopt: not at all. One answer for all readers of a step (rules.h).
+  std::function<std::optional<WeightSpec>(const std::string& linear)> spec_of;
   const LayerStatistics& inputs;  // of the full-precision model, with Gram matrices
   const Place& place;
   bool clips = true;  // bounds are found and applied; without, the method that rounds sees all of the weights

@@ -68,7 +68,8 @@ class Method {
   virtual MethodInfo Info() const = 0;
   virtual Stream Learns(const Recipe& recipe) const;
 
-  // Once for all readers of a step; nullptr when there is nothing to remember. Throws Error{kNumeric} at `place`.
+  // Once for all readers of a step; nullptr when there is nothing to remember. `spec` is the recipe's: rules give
+  // readers other bits and groups, never another grid or range. Throws Error{kNumeric} at `place`.
   virtual std::unique_ptr<RoundContext> Prepare(const Recipe& recipe, const WeightSpec& spec,
                                                 const StepInputs& inputs, const Place& place,
                                                 const Threads& threads, Notes& notes) const;

@@ -7,6 +7,7 @@
 #include "lowbit/base/hash.h"
 #include "lowbit/base/stopwatch.h"
 #include "lowbit/quant/gptq_loops.h"
+#include "lowbit/quant/rules.h"
 
 namespace lowbit {
 namespace {
@@ -27,14 +28,15 @@ std::string WeightName(size_t layer, const std::string& linear) {
 
 }  // namespace
 
-uint64_t PlannedFile::Bytes() const {
+uint64_t PlannedMatrix::Bytes() const {
   const uint64_t per_group = SizeOf(spec.scale_type) * (spec.bits == 1 ? 2 : 1) + (spec.symmetric ? 0 : 1);
+  const size_t row_bytes = (cols * static_cast<size_t>(spec.bits) + 7) / 8, group = spec.GroupSizeFor(cols);
+  return rows * (row_bytes + (cols + group - 1) / group * per_group);
+}
+
+uint64_t PlannedFile::Bytes() const {
   uint64_t bytes = 0;
-  for (const PlannedMatrix& m : matrices) {
-    const size_t row_bytes = (m.cols * static_cast<size_t>(spec.bits) + 7) / 8,
-                 group = spec.GroupSizeFor(m.cols);
-    bytes += m.rows * (row_bytes + (m.cols + group - 1) / group * per_group);
-  }
+  for (const PlannedMatrix& m : matrices) bytes += m.Bytes();
   return bytes;
 }
 
@@ -42,9 +44,9 @@ bool PlannedFile::Describes(const PackedTensors& tensors) const {
   const auto is_there = [&](const PlannedMatrix& m) {
     const auto it = tensors.find(m.name);
     return it != tensors.end() && it->second.rows == m.rows && it->second.cols == m.cols &&
-           it->second.format == FormatOf(spec) && it->second.bits == spec.bits &&
-           it->second.symmetric == spec.symmetric && it->second.scale_type == spec.scale_type &&
-           it->second.group_size == spec.GroupSizeFor(m.cols);
+           it->second.format == FormatOf(m.spec) && it->second.bits == m.spec.bits &&
+           it->second.symmetric == m.spec.symmetric && it->second.scale_type == m.spec.scale_type &&
+           it->second.group_size == m.spec.GroupSizeFor(m.cols);
   };
   return tensors.size() == matrices.size() && std::ranges::all_of(matrices, is_there);
 }
@@ -52,17 +54,19 @@ bool PlannedFile::Describes(const PackedTensors& tensors) const {
 std::vector<PlannedFile> PlanFiles(const CheckpointSource& model, const Recipe& recipe) {
   std::vector<PlannedFile> files;
   const ModelLayout& layout = model.layout();
+  RequireRules(recipe, layout);
   for (size_t l = 0; l < layout.layers.size(); ++l) {
-    PlannedFile& file = files.emplace_back(PlannedFile{LayerFileName(l), recipe.weights, {}});
+    PlannedFile& file = files.emplace_back(PlannedFile{LayerFileName(l), {}});
     for (const LinearSpec& linear : layout.layers[l].linears) {
-      file.matrices.push_back({WeightName(l, linear.name), linear.out, linear.in});
+      const std::optional<WeightSpec> spec = recipe.WeightsOf(l, linear.name);
+      if (spec) file.matrices.push_back({WeightName(l, linear.name), linear.out, linear.in, *spec});
     }
   }
   if (!recipe.head) return files;
-  PlannedFile& head = files.emplace_back(PlannedFile{std::string(kHeadFileName), *recipe.head, {}});
+  PlannedFile& head = files.emplace_back(PlannedFile{std::string(kHeadFileName), {}});
   const size_t rows = model.config().vocab_size, cols = model.config().hidden_size;
-  head.matrices.push_back({layout.embedding, rows, cols});
-  if (layout.head != layout.embedding) head.matrices.push_back({layout.head, rows, cols});
+  head.matrices.push_back({layout.embedding, rows, cols, *recipe.head});
+  if (layout.head != layout.embedding) head.matrices.push_back({layout.head, rows, cols, *recipe.head});
   return files;
 }
 
@@ -90,11 +94,10 @@ const Method& ModelRounder::MethodOf(size_t index) const {
   return index < model_.layout().layers.size() ? method_ : *FindMethod("rtn");
 }
 
-const PlannedMatrix& ModelRounder::MatrixOf(size_t layer, const std::string& linear) const {
+const PlannedMatrix* ModelRounder::FindMatrix(size_t layer, const std::string& linear) const {
   const std::string name = WeightName(layer, linear);
   const auto matrix = std::ranges::find(files_[layer].matrices, name, &PlannedMatrix::name);
-  LOWBIT_ASSERT(matrix != files_[layer].matrices.end());
-  return *matrix;
+  return matrix == files_[layer].matrices.end() ? nullptr : &*matrix;
 }
 
 PackedTensors ModelRounder::Round(size_t index, PackedTensors kept, const ContextOf& context_of) {
@@ -107,20 +110,19 @@ PackedTensors ModelRounder::Round(size_t index, PackedTensors kept, const Contex
 
 void ModelRounder::RoundOne(size_t index, const PlannedMatrix& matrix, const RoundContext* context,
                             bool is_new, PackedTensor& packed, const Matrix* rescaled) {
-  const RoundingError error =
-      RoundMatrix(matrix, MethodOf(index), files_[index].spec, context, rescaled, is_new, packed);
+  const RoundingError error = RoundMatrix(matrix, MethodOf(index), context, rescaled, is_new, packed);
   Count(matrix.name, packed, error);
   model_.checkpoint().Release(matrix.name);
 }
 
 // Some rows at a time are converted, rounded and measured while they are in a core's cache.
 RoundingError ModelRounder::RoundMatrix(const PlannedMatrix& matrix, const Method& method,
-                                        const WeightSpec& spec, const RoundContext* context,
-                                        const Matrix* rescaled, bool is_new, PackedTensor& packed) const {
+                                        const RoundContext* context, const Matrix* rescaled, bool is_new,
+                                        PackedTensor& packed) const {
   static const Threads serial(1);
   const std::string& source = model_.checkpoint().folder();
   const auto job = [&](MatView<const float> weights, size_t first) {
-    return RoundJob{weights, first, matrix.name, source, recipe_, spec, serial, context};
+    return RoundJob{weights, first, matrix.name, source, recipe_, matrix.spec, serial, context};
   };
   if (is_new) packed = method.Make(matrix.rows, matrix.cols, job({}, 0));
   const size_t unit = context == nullptr ? 1 : kLanes;  // GPTQ works on as many rows side by side
@@ -154,11 +156,11 @@ void ModelRounder::Load(const std::string& name, size_t first, std::span<float> 
 }
 
 double ModelRounder::ProbeSeconds() {
-  const PlannedMatrix& first = files_[0].matrices[0];
-  const WeightSpec& spec = files_[0].spec;
-  PackedTensor packed = MakePacked(first.rows, first.cols, spec);
+  const auto file = std::ranges::find_if(files_, [](const PlannedFile& f) { return !f.matrices.empty(); });
+  const PlannedMatrix& first = file->matrices[0];  // RequireRules: there is one
+  PackedTensor packed = MakePacked(first.rows, first.cols, first.spec);
   const double round =
-      SecondsOf([&] { RoundMatrix(first, *FindMethod("rtn"), spec, nullptr, nullptr, true, packed); });
+      SecondsOf([&] { RoundMatrix(first, *FindMethod("rtn"), nullptr, nullptr, true, packed); });
   const TensorView tensor = model_.checkpoint().Get(first.name);
   const double hash = SecondsOf([&] {
     threads_.For(static_cast<size_t>(threads_.count()), [&](size_t) {
@@ -167,9 +169,9 @@ double ModelRounder::ProbeSeconds() {
     });
   });
   uint64_t weights = 0, written = 0;
-  for (const PlannedFile& file : files_) {
-    written += file.Bytes();
-    for (const PlannedMatrix& m : file.matrices) weights += uint64_t{m.rows} * m.cols;
+  for (const PlannedFile& each : files_) {
+    written += each.Bytes();
+    for (const PlannedMatrix& m : each.matrices) weights += uint64_t{m.rows} * m.cols;
   }
   const double per_weight = round / static_cast<double>(first.rows * first.cols);
   const double per_byte = hash / static_cast<double>(tensor.bytes.size());  // on every thread at once

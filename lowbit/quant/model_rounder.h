@@ -19,10 +19,12 @@ namespace lowbit {
 struct PlannedMatrix {
   std::string name;  // of its tensor
   size_t rows = 0, cols = 0;
+  WeightSpec spec;
+
+  uint64_t Bytes() const;  // of its tensors
 };
 struct PlannedFile {
   std::string name;
-  WeightSpec spec;
   std::vector<PlannedMatrix> matrices;
 
   // Bytes of its tensors.
@@ -31,8 +33,8 @@ struct PlannedFile {
   bool Describes(const PackedTensors& tensors) const;
 };
 
-// One file per layer, then the head's if the recipe rounds it. A tied head is one matrix, under the
-// embedding's name.
+// One file per layer, without the linears that the recipe keeps, then the head's if the recipe rounds it. A tied head is one matrix, under the
+// embedding's name. Throws what RequireRules throws.
 std::vector<PlannedFile> PlanFiles(const CheckpointSource& model, const Recipe& recipe);
 
 class ModelRounder {
@@ -55,8 +57,8 @@ class ModelRounder {
   void AddError(const RoundingError& error) { error_ += error; }  // of a file whose errors are known
   const RoundingError& error() const { return error_; }           // of all matrices so far
 
-  // The matrix of a layer's linear, "self_attn.q_proj".
-  const PlannedMatrix& MatrixOf(size_t layer, const std::string& linear) const;
+  // The matrix of a layer's linear, "self_attn.q_proj"; nullptr when it is kept as it is.
+  const PlannedMatrix* FindMatrix(size_t layer, const std::string& linear) const;
   // The method of a file: embedding and head are rounded to nearest whatever the recipe's.
   const Method& MethodOf(size_t index) const;
 
@@ -72,9 +74,8 @@ class ModelRounder {
   void Describe(ArtefactInfo& info) const;
 
  private:
-  RoundingError RoundMatrix(const PlannedMatrix& matrix, const Method& method, const WeightSpec& spec,
-                            const RoundContext* context, const Matrix* rescaled, bool is_new,
-                            PackedTensor& packed) const;
+  RoundingError RoundMatrix(const PlannedMatrix& matrix, const Method& method, const RoundContext* context,
+                            const Matrix* rescaled, bool is_new, PackedTensor& packed) const;
   void Load(const std::string& name, size_t first, std::span<float> out) const;
 
   const CheckpointSource& model_;

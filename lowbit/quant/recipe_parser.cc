@@ -6,6 +6,8 @@
 #include <array>
 #include <charconv>
 #include <set>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "lowbit/base/error.h"
@@ -58,6 +60,32 @@ size_t PositiveNumber(std::string_view digits, size_t max_digits) {
   return error == std::errc() && end == digits.data() + digits.size() ? value : 0;
 }
 
+constexpr std::string_view kLayersPrefix = "layers.", kTensorPrefix = "tensor.";
+constexpr std::string_view kNameLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+constexpr size_t kMaxRules = 200;
+constexpr size_t kMaxText = 240;  // a canonical recipe is the name of a folder
+
+std::optional<size_t> LayerNumber(std::string_view digits) {
+  constexpr size_t kMaxDigits = 5;
+  if (digits == "0") return 0;
+  const size_t number = PositiveNumber(digits, kMaxDigits);
+  return number == 0 ? std::nullopt : std::optional(number);
+}
+
+// Options hold for every packed matrix.
+void TakeOptions(const WeightSpec& from, WeightSpec& to) {
+  to.scale_type = from.scale_type;
+  to.grid = from.grid;
+  to.range = from.range;
+}
+
+template <class Predicate>
+bool AnyWeights(const Recipe& recipe, Predicate&& predicate) {
+  return predicate(recipe.weights) || std::ranges::any_of(recipe.rules, [&](const WeightRule& rule) {
+           return rule.weights && predicate(*rule.weights);
+         });
+}
+
 // Whether `fresh_range` has an effect: a group begins within a block of columns.
 bool CanBeStale(const WeightSpec& spec) {
   return spec.group_size % kGptqBlock != 0;
@@ -76,13 +104,20 @@ class Parser {
   const Method& ParseMethod(Part name) const;
   WeightSpec ParseWeights(std::span<const Part> parts, Part whole, int min_bits, int max_bits) const;
   void ParseOption(Part option, Recipe& recipe);
-  std::optional<WeightSpec> ParseHead(Part value) const;
+  std::optional<WeightSpec> ParseKeptOr(Part value, int min_bits, int max_bits) const;
   void CheckGrid(const WeightSpec& spec, Part weights) const;
   bool ParseAwqOption(Part name, Part value, AwqOptions& awq) const;
+  void ParseRule(Part name, Part value, const MethodInfo& info);
+  void TakeRules(Recipe& recipe);
   bool ParseGptqOption(Part name, Part value, GptqOptions& gptq) const;
   void CheckGptq(const Recipe& recipe) const;
 
   std::string_view text_;
+  struct ParsedRule {
+    WeightRule rule;
+    Part name, value;
+  };
+  std::vector<ParsedRule> rules_;
   std::set<std::string_view> seen_;                                     // options
   Part grid_{"", 0}, range_{"", 0}, head_{"", 0}, awq_samples_{"", 0};  // where they were set
 };
@@ -118,7 +153,6 @@ void Parser::ApplyStudyPreset(Recipe& recipe, std::span<const Part> weights) con
   if (recipe.method == "rtn" && spec.group_size != 0)
     Fail(weights[1], "channel: the study's code does not look at groups when it rounds to nearest");
   recipe.gptq.act_order = recipe.method == "gptq";
-  recipe.gptq.fresh_range = recipe.method != "gptq" || !CanBeStale(spec);
   // It stores what GPTQ made, scales in f16; RTN and AWQ are measured with the scales they computed.
   recipe.weights.scale_type = recipe.method == "gptq" ? DType::kF16 : DType::kF32;
 }
@@ -152,29 +186,86 @@ WeightSpec Parser::ParseWeights(std::span<const Part> parts, Part whole, int min
   return spec;
 }
 
-std::optional<WeightSpec> Parser::ParseHead(Part value) const {
+std::optional<WeightSpec> Parser::ParseKeptOr(Part value, int min_bits, int max_bits) const {
   if (value.text == "keep") return std::nullopt;
   if (!value.text.starts_with('w')) Fail(value, "keep, or weights as w8-g64, w8-channel, w8-g64-sym");
-  return ParseWeights(Split(value, '-'), value, 1, 8);
+  return ParseWeights(Split(value, '-'), value, min_bits, max_bits);
+}
+
+// "layers.0-3", "tensor.down_proj", "layers.0-3.down_proj", the prefix known to be there.
+void Parser::ParseRule(Part name, Part value, const MethodInfo& info) {
+  constexpr size_t kPrefix = std::string_view("layers.").size();
+  WeightRule rule;
+  Part tensor{name.text.substr(kPrefix), name.at + kPrefix};
+  bool has_tensor = true;
+  if (name.text.starts_with(kLayersPrefix)) {
+    const std::vector<Part> parts = Split(tensor, '.');
+    const size_t dash = parts[0].text.find('-');
+    const auto first = LayerNumber(parts[0].text.substr(0, dash));
+    const auto last = dash == std::string_view::npos ? first : LayerNumber(parts[0].text.substr(dash + 1));
+    if (!first || !last || (dash != std::string_view::npos && *last <= *first))
+      Fail(parts[0], "layers from 0 on, as 5 or 0-3");
+    rule.layers = {*first, *last};
+    has_tensor = parts.size() > 1;
+    if (has_tensor)
+      tensor = {text_.substr(parts[1].at, name.at + name.text.size() - parts[1].at), parts[1].at};
+  }
+  for (const Part part : has_tensor ? Split(tensor, '.') : std::vector<Part>()) {
+    if (part.text.empty() || part.text.find_first_not_of(kNameLetters) != std::string_view::npos)
+      Fail(part, "a linear's name or whole parts of it, as down_proj or self_attn");
+  }
+  if (has_tensor) rule.tensor = std::string(tensor.text);
+  rule.weights = ParseKeptOr(value, info.min_bits, info.max_bits);
+  if (rules_.size() == kMaxRules) Fail(name, fmt::format("at most {} rules", kMaxRules));
+  rules_.push_back({std::move(rule), name, value});
+}
+
+// Rules of neighbouring layers that say the same become one, so that a recipe has one name.
+void Parser::TakeRules(Recipe& recipe) {
+  for (ParsedRule& parsed : rules_) {
+    if (!parsed.rule.weights) continue;
+    TakeOptions(recipe.weights, *parsed.rule.weights);
+    CheckGrid(*parsed.rule.weights, parsed.value);
+  }
+  std::ranges::sort(rules_, {}, [](const ParsedRule& parsed) {
+    const auto& [rule, name, value] = parsed;
+    return std::tuple(rule.tensor, rule.layers.has_value(), rule.layers ? rule.layers->first : 0);
+  });
+  for (const ParsedRule& parsed : rules_) {
+    const WeightRule& rule = parsed.rule;
+    WeightRule* last = recipe.rules.empty() ? nullptr : &recipe.rules.back();
+    if (last != nullptr && last->tensor == rule.tensor && last->layers && rule.layers) {
+      if (rule.layers->first <= last->layers->last)
+        Fail(parsed.name, fmt::format("other layers than '{}' has", last->Name()));
+      if (rule.layers->first == last->layers->last + 1 && rule.weights == last->weights) {
+        last->layers->last = rule.layers->last;
+        continue;
+      }
+    }
+    recipe.rules.push_back(rule);
+  }
+  std::ranges::sort(recipe.rules, {}, &WeightRule::Name);
 }
 
 void Parser::ParseOption(Part option, Recipe& recipe) {
-  const std::string kOptions = fmt::format("an option: {}{}grid=…, head=…, range=… or scale=…",
-                                           recipe.method == "gptq" ? kGptqOptionNames : "",
-                                           recipe.awq ? "awq_loss=…, awq_samples=…, " : "");
+  const std::string kOptions = fmt::format(
+      "an option: {}{}grid=…, head=…, range=…, scale=…, layers.0-3=… or tensor.down_proj=…",
+      recipe.method == "gptq" ? kGptqOptionNames : "", recipe.awq ? "awq_loss=…, awq_samples=…, " : "");
   const size_t equals = option.text.find('=');
   if (equals == std::string_view::npos) Fail(option, kOptions);
   const Part name{option.text.substr(0, equals), option.at};
   const Part value{option.text.substr(equals + 1), option.at + equals + 1};
   if (!seen_.insert(name.text).second) Fail(option, fmt::format("'{}' only once", Printable(name.text, 40)));
 
-  if (name.text == "grid") {
+  if (name.text.starts_with(kLayersPrefix) || name.text.starts_with(kTensorPrefix)) {
+    ParseRule(name, value, FindMethod(recipe.method)->Info());
+  } else if (name.text == "grid") {
     const auto grid = std::ranges::find(kGrids, value.text, [](Grid g) { return Name(g); });
     if (grid == kGrids.end()) Fail(value, "a grid: gptq, awq, absmax, rot or full");
     recipe.weights.grid = *grid;
     grid_ = option;
   } else if (name.text == "head") {
-    recipe.head = ParseHead(value);
+    recipe.head = ParseKeptOr(value, 1, 8);
     head_ = value;
   } else if (name.text == "range") {
     const auto range = std::ranges::find(kRanges, value.text, [](RangeSearch r) { return Name(r); });
@@ -235,12 +326,12 @@ bool Parser::ParseGptqOption(Part name, Part value, GptqOptions& gptq) const {
 
 // What has no effect must not make two names of one recipe.
 void Parser::CheckGptq(const Recipe& recipe) const {
-  const bool per_channel = recipe.weights.group_size == 0;
-  if (per_channel && (recipe.gptq.static_groups || !recipe.gptq.fresh_range)) {
+  const bool has_groups = AnyWeights(recipe, [](const WeightSpec& spec) { return spec.group_size != 0; });
+  if (!has_groups && (recipe.gptq.static_groups || !recipe.gptq.fresh_range)) {
     Fail({text_, 0},
          "groups beside static_groups and fresh_range: a range per channel is found before anything else");
   }
-  if (!recipe.gptq.fresh_range && !CanBeStale(recipe.weights)) {
+  if (!recipe.gptq.fresh_range && !AnyWeights(recipe, CanBeStale)) {
     Fail({text_, 0}, fmt::format("fresh_range=true beside {}: no group begins within a block of {} columns",
                                  recipe.weights.Text(), kGptqBlock));
   }
@@ -297,16 +388,19 @@ Recipe Parser::Parse() {
   }
 
   CheckGrid(recipe.weights, {main.text.substr(parts[1].at), parts[1].at});
-  if (recipe.head) {  // options hold for every packed matrix
-    recipe.head->scale_type = recipe.weights.scale_type;
-    recipe.head->grid = recipe.weights.grid;
-    recipe.head->range = recipe.weights.range;
+  if (recipe.head) {
+    TakeOptions(recipe.weights, *recipe.head);
     CheckGrid(*recipe.head, head_);
   }
+  TakeRules(recipe);
+  if (is_study && recipe.method == "gptq" && !seen_.contains("fresh_range"))
+    recipe.gptq.fresh_range = !AnyWeights(recipe, CanBeStale);
   CheckGptq(recipe);
   if (recipe.awq && recipe.awq->samples > 0 && recipe.awq->loss != AwqLoss::kBlock) {
     Fail(awq_samples_, "awq_samples only with awq_loss=block: other losses come from all tokens");
   }
+  if (recipe.Text().size() > kMaxText)
+    Fail({text_, 0}, fmt::format("at most {} characters: a recipe is the name of a folder", kMaxText));
   return recipe;
 }
 

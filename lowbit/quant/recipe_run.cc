@@ -96,7 +96,7 @@ RescaledLayer RecipeRun::Rescale(size_t layer, const LayerWeights& weights, cons
   AwqLayerJob job{staged.config,
                   staged.layout,
                   staged.backend,
-                  rounder_.files()[layer].spec,
+                  [&](const std::string& linear) { return cell_.recipe.WeightsOf(layer, linear); },
                   record.inputs,
                   place,
                   cell_.recipe.method == "awq",
@@ -128,13 +128,19 @@ RescaledLayer RecipeRun::Rescale(size_t layer, const LayerWeights& weights, cons
 std::unique_ptr<RoundContext> RecipeRun::Prepare(size_t layer, const LayerStep& step,
                                                  const StepInputs& inputs, LayerPatch& patch) const {
   const Place place = Place().Item(fmt::format("layer {}", layer)).Item(step.tap);
-  return rounder_.MethodOf(layer).Prepare(cell_.recipe, rounder_.files()[layer].spec, inputs, place,
+  const auto is_rounded = [&](const std::string& reader) {
+    return rounder_.FindMatrix(layer, reader) != nullptr;
+  };
+  if (std::ranges::none_of(step.readers, is_rounded)) return nullptr;
+  return rounder_.MethodOf(layer).Prepare(cell_.recipe, cell_.recipe.weights, inputs, place,
                                           job_.backend.threads(), patch.notes);
 }
 
 void RecipeRun::RoundOne(size_t layer, const std::string& linear, const RoundContext* context,
                          const RescaledLayer* rescaled, bool is_new, LayerPatch& patch) {
-  const PlannedMatrix& matrix = rounder_.MatrixOf(layer, linear);
+  const PlannedMatrix* planned = rounder_.FindMatrix(layer, linear);
+  if (planned == nullptr) return;  // kept as it is
+  const PlannedMatrix& matrix = *planned;
   PackedTensor& packed = patch.packed[matrix.name];
   if (!is_new && patch.squared_error) {  // what was rounded is not there any more
     rounder_.Count(matrix.name, packed, {});
@@ -175,11 +181,16 @@ void RecipeRun::DoOwnLayer(size_t layer, const LayerWeights& weights, const Resc
     statistics = InputStatistics();
     for (const std::string& reader : step.readers) {
       RoundOne(layer, reader, context.get(), rescaled, is_new, patch);
-      const PackedTensor& tensor = patch.packed[rounder_.MatrixOf(layer, reader).name];
+      const PlannedMatrix* matrix = rounder_.FindMatrix(layer, reader);
+      if (matrix == nullptr) continue;
+      const PackedTensor& tensor = patch.packed[matrix->name];
       packed[reader] =
           std::shared_ptr<const PackedTensor>(std::shared_ptr<void>(), &tensor);  // lent by `patch`
     }
-    return [&packed](const std::string& name) -> Weight { return packed.find(name)->second; };
+    return [&packed, &base](const std::string& name) -> Weight {
+      const auto rounded = packed.find(name);
+      return rounded == packed.end() ? base.linears.find(name)->second : Weight(rounded->second);
+    };
   });
 }
 

@@ -45,6 +45,35 @@ size_t WeightSpec::GroupSizeFor(size_t cols) const {
   return group_size == 0 ? cols : std::min(group_size, cols);
 }
 
+std::string WeightRule::Name() const {
+  if (!layers) return "tensor." + tensor;
+  std::string name = fmt::format("layers.{}", layers->first);
+  if (layers->last > layers->first) name += fmt::format("-{}", layers->last);
+  return tensor.empty() ? name : name + "." + tensor;
+}
+
+std::string WeightRule::Text() const {
+  return fmt::format("{}={}", Name(), weights ? weights->Text() : "keep");
+}
+
+bool WeightRule::Covers(size_t layer, std::string_view linear) const {
+  if (layers && (layer < layers->first || layer > layers->last)) return false;
+  if (tensor.empty()) return true;
+  for (size_t at = linear.find(tensor); at != std::string_view::npos; at = linear.find(tensor, at + 1)) {
+    const size_t end = at + tensor.size();
+    if ((at == 0 || linear[at - 1] == '.') && (end == linear.size() || linear[end] == '.')) return true;
+  }
+  return false;
+}
+
+std::optional<WeightSpec> Recipe::WeightsOf(size_t layer, std::string_view linear) const {
+  const WeightRule* decides = nullptr;
+  for (const WeightRule& rule : rules) {
+    if (rule.Covers(layer, linear) && (decides == nullptr || rule.Rank() > decides->Rank())) decides = &rule;
+  }
+  return decides == nullptr ? weights : decides->weights;
+}
+
 std::string Recipe::Text() const {
   if (IsFull()) return method;
   std::vector<std::string> options;
@@ -60,6 +89,7 @@ std::string Recipe::Text() const {
   if (!gptq.fresh_range) options.emplace_back("fresh_range=false");
   if (gptq.sink_weight != 1) options.push_back(fmt::format("sink_weight={}", gptq.sink_weight));
   if (gptq.static_groups) options.emplace_back("static_groups=true");
+  for (const WeightRule& rule : rules) options.push_back(rule.Text());
   std::ranges::sort(options);
   const std::string text =
       fmt::format("{}{}-{}", awq && method != "awq" ? "awq+" : "", method, weights.Text());

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "lowbit/tensor/dtype.h"
 
@@ -74,6 +75,26 @@ struct WeightSpec {
   size_t GroupSizeFor(size_t cols) const;
 };
 
+// An exception from a recipe: linears that are rounded to other bits, groups or symmetry, or not at all.
+struct WeightRule {
+  struct Layers {
+    size_t first = 0, last = 0;
+
+    bool operator==(const Layers&) const = default;
+  };
+  std::optional<Layers> layers = {};  // nullopt: all
+  std::string tensor = {};            // whole parts of a name: "down_proj", "self_attn"; empty: every linear
+  std::optional<WeightSpec> weights = {};  // nullopt: kept as it is
+
+  bool operator==(const WeightRule&) const = default;
+  std::string Name() const;  // "layers.0-3", "tensor.down_proj", "layers.0-3.down_proj"
+  std::string Text() const;  // "layers.0-3=w8-g64"
+  // Of rules that cover a linear the one of the highest rank decides: 0 names layers, 1 a tensor, 2 both.
+  int Rank() const { return layers && !tensor.empty() ? 2 : layers ? 0 : 1; }
+  // `linear` is relative to the layer: "mlp.down_proj".
+  bool Covers(size_t layer, std::string_view linear) const;
+};
+
 // A recipe as people type it (docs/recipes.md):
 //   full                          nothing is quantized
 //   rtn-w4-g128                   method, bits, group size
@@ -82,6 +103,7 @@ struct WeightSpec {
 //   gptq-w3-g64:act_order=true,damp=0.05
 //   awq-w4-g64:awq_loss=hessian
 //   awq+gptq-w3-g64             scales first, then another method
+//   gptq-w3-g64:layers.0-3=w8-g64,tensor.down_proj=keep    rules: exceptions
 //   gptq@study-w4-g128          a preset: defaults of options, gone from the canonical text
 struct Recipe {
   std::string method;  // a row of the method table, or "full"
@@ -89,6 +111,7 @@ struct Recipe {
   std::optional<WeightSpec> head;      // lm_head and embedding; nullopt = keep
   std::optional<AwqOptions> awq = {};  // scales are searched before the method rounds
   GptqOptions gptq = {};               // of method gptq
+  std::vector<WeightRule> rules = {};  // sorted by name; whether they fit a model RequireRules (rules.h) says
 
   bool operator==(const Recipe&) const = default;
   bool IsFull() const { return method == "full"; }
@@ -96,6 +119,9 @@ struct Recipe {
   // Whether the layers' inputs must be known: the method says so, or its range search. The head never needs
   // them: nothing measures what it reads, and range=hdiag counts its columns all the same.
   bool NeedsCalibration() const;
+
+  // How a linear of a layer, "mlp.down_proj", is rounded; nullopt: not at all.
+  std::optional<WeightSpec> WeightsOf(size_t layer, std::string_view linear) const;
 
   // Canonical: options in alphabetical order, defaults left out. Parses back to an equal recipe.
   std::string Text() const;

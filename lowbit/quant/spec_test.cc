@@ -60,6 +60,19 @@ TEST(ParseRecipe, ReadsWhatPeopleTypeAndPrintsItCanonically) {
       {"gptq@study-w4-g64:act_order=false,fresh_range=true", "gptq-w4-g64"},
       {"awq@study-w4-g128", "awq-w4-g128:scale=f32"},
       {"awq@study-w4-channel", "awq-w4-channel:scale=f32"},
+      {"gptq-w3-g64:tensor.down_proj=w4-g64,layers.0-3=w8-g64,act_order=true",
+       "gptq-w3-g64:act_order=true,layers.0-3=w8-g64,tensor.down_proj=w4-g64"},
+      {"rtn-w3-g64:layers.2-3=w8-channel-sym,layers.0=w8-channel-sym,scale=f32,layers.1=w8-channel-sym",
+       "rtn-w3-g64:layers.0-3=w8-channel-sym,scale=f32"},
+      {"rtn-w3-g64:layers.2=w8-g64,layers.1=w8-g32,layers.0.mlp=w8-g64",
+       "rtn-w3-g64:layers.0.mlp=w8-g64,layers.1=w8-g32,layers.2=w8-g64"},
+      {"rtn-w1-g64:layers.2=keep,layers.0-1.mlp.down_proj=keep,layers.10-11=keep",
+       "rtn-w1-g64:layers.0-1.mlp.down_proj=keep,layers.10-11=keep,layers.2=keep"},
+      {"awq+gptq-w3-g64:layers.0=keep", "awq+gptq-w3-g64:layers.0=keep"},
+      {"gptq-w3-channel:static_groups=true,layers.0=w3-g64",
+       "gptq-w3-channel:layers.0=w3-g64,static_groups=true"},
+      {"gptq@study-w3-g128:tensor.down_proj=w3-g64",
+       "gptq-w3-g128:act_order=true,fresh_range=false,tensor.down_proj=w3-g64"},
   };
   for (const Good& g : good) EXPECT_EQ(ParseRecipe(g.text).Text(), g.canonical);
 }
@@ -126,7 +139,8 @@ struct Bad {
   const char* message;  // behind "recipe '…': character "
 };
 
-constexpr const char* kOptions = "an option: grid=…, head=…, range=… or scale=…";
+constexpr const char* kOptions =
+    "an option: grid=…, head=…, range=…, scale=…, layers.0-3=… or tensor.down_proj=…";
 
 TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
   const Bad bad[] = {
@@ -227,6 +241,25 @@ TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
       {"gptq-w4-g256:fresh_range=false",
        "1: found 'gptq-w4-g256:fresh_range=false', expected fresh_range=true beside w4-g256: no group "
        "begins"},
+      {"rtn-w4-g64:layers.=w8-g64", "19: found nothing, expected layers from 0 on, as 5 or 0-3"},
+      {"rtn-w4-g64:layers.3-1=w8-g64", "19: found '3-1', expected layers from 0 on"},
+      {"rtn-w4-g64:layers.2-2=w8-g64", "19: found '2-2', expected layers from 0 on"},
+      {"rtn-w4-g64:layers.01=w8-g64", "19: found '01', expected layers from 0 on"},
+      {"rtn-w4-g64:layers.999999=keep", "19: found '999999', expected layers from 0 on"},
+      {"rtn-w4-g64:layers.0-=keep", "19: found '0-', expected layers from 0 on"},
+      {"rtn-w4-g64:layers.0.=keep", "21: found nothing, expected a linear's name"},
+      {"rtn-w4-g64:tensor.=keep", "19: found nothing, expected a linear's name"},
+      {"rtn-w4-g64:tensor.a..b=keep", "21: found nothing, expected a linear's name"},
+      {"rtn-w4-g64:tensor.*=keep", "19: found '*', expected a linear's name"},
+      {"rtn-w4-g64:tensor.q_proj=8", "26: found '8', expected keep, or weights as w8-g64"},
+      {"gptq-w4-g64:layers.0=gptq-w8-g64", "22: found 'gptq-w8-g64', expected keep, or weights as w8-g64"},
+      {"gptq-w4-g64:layers.0=w1-g64", "22: found 'w1', expected bits, w2 to w8"},
+      {"rtn-w4-g64:layers.0=w1-g64,range=mse", "28: found 'range=mse', expected range=minmax beside w1"},
+      {"rtn-w4-g64-sym:grid=full,layers.0=w8-g64", "35: found 'w8-g64', expected w8-g64-sym: grid=full"},
+      {"rtn-w4-g64:layers.0-3=w8-g64,layers.2=w6-g64",
+       "30: found 'layers.2', expected other layers than 'layers.0-3' has"},
+      {"rtn-w4-g64:layers.0=keep,layers.0=keep", "26: found 'layers.0=keep', expected 'layers.0' only once"},
+      {"rtn-w4-g64:layer.0=keep", "12: found 'layer.0=keep', expected an option"},
       {"rtn-w4-g128\n", "8: found 'g128\\x0a', expected a group size"},
   };
   for (const Bad& b : bad) {
@@ -247,12 +280,26 @@ TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
   }
 }
 
+TEST(ParseRecipe, RefusesWhatIsTooLongForTheNameOfAFolder) {
+  const auto with_rules = [](int count) {
+    std::string text = "rtn-w4-g64:scale=f16";  // not in the canonical text
+    for (int i = 0; i < count; ++i)
+      text += fmt::format(",layers.{}=w8-g{}", 10 + i, 10 + i);  // 17 characters each
+    return text;
+  };
+  EXPECT_EQ(ParseRecipe(with_rules(13)).Text().size(), 231u);
+  EXPECT_THAT(
+      [&] { ParseRecipe(with_rules(14)); },
+      testing::Throws<Error>(testing::Property(&Error::message, HasSubstr("at most 240 characters"))));
+}
+
 TEST(ParseRecipe, AnyTextIsARecipeOrAUsageError) {
   uint32_t state = 1;
   const std::string_view alphabet = "rtnfulw1489g0-symchae:=,dikp@+. \xff";
   size_t accepted = 0;
   for (int trial = 0; trial < 20000; ++trial) {
-    std::string text = trial % 2 == 0 ? "rtn-w4-g128" : "";
+    std::string text =
+        trial % 2 == 0 ? (trial % 4 == 0 ? "rtn-w4-g128:layers.0-1.a=w2-g8" : "rtn-w4-g128") : "";
     for (int i = 0; i < trial % 17; ++i) {
       state = state * 1664525u + 1013904223u;
       const char c = alphabet[(state >> 16) % alphabet.size()];

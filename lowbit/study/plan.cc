@@ -10,6 +10,7 @@
 #include "lowbit/base/log.h"
 #include "lowbit/eval/divergence.h"
 #include "lowbit/quant/layer_stream.h"
+#include "lowbit/quant/rules.h"
 
 namespace lowbit {
 namespace {
@@ -29,6 +30,15 @@ PlannedModel OpenPlannedModel(const StudyModel& model, const Threads& threads) {
   planned.config_hash = Sha256OfFile(model.folder + "/config.json");
   planned.tokenizer_hash = planned.tokenizer->Hash();
   return planned;
+}
+
+// Rules name layers and tensors, which not every model has.
+void RequireFit(const Recipe& recipe, const PlannedModel& model, const std::string& study) {
+  try {
+    RequireRules(recipe, model.source->layout());
+  } catch (const Error& e) {
+    throw Error(e.kind(), Place(study).Item(fmt::format("model '{}'", model.model.name)), e.what());
+  }
 }
 
 std::string CellKey(const PlannedModel& model, const Recipe& recipe, const Task& task,
@@ -79,6 +89,9 @@ StudyPlan MakePlan(const StudyFile& study, const Threads& threads, const MemoryB
   plan.study = study;
   for (const StudyTask& task : study.tasks) plan.tasks.push_back(MakeTask(task.name, task.options));
   for (const StudyModel& model : study.models) plan.models.push_back(OpenPlannedModel(model, threads));
+  for (const PlannedModel& model : plan.models) {
+    for (const Recipe& recipe : study.recipes) RequireFit(recipe, model, study.path);
+  }
   if (std::ranges::any_of(study.recipes, [](const Recipe& recipe) { return recipe.NeedsCalibration(); })) {
     for (PlannedModel& model : plan.models)
       model.calibration = LoadCalibrationSet(*study.calibration, *model.tokenizer);

@@ -34,6 +34,13 @@ std::vector<Case> RecipeCases() {
   recipe("rtn-w1-g32:range=mse", {"range"});
   recipe("full", {"full"});
   recipe("full-w4", {"character 5"});
+  recipe("rtn-w4-g32:layers.0-99=w8-g32", {"layers.0-99", "the model has layers 0 to"});
+  recipe("rtn-w4-g32:tensor.up_projection=keep", {"tensor.up_projection", "mlp.up_proj"});
+  recipe("rtn-w4-g32:tensor.mlp=w8-g32,tensor.up_proj=keep", {"mlp.up_proj", "tensor.mlp", "one rule"});
+  recipe("rtn-w4-g32:layers.0=w4-g32", {"layers.0", "changes nothing"});
+  recipe("rtn-w4-g32:tensor.mlp=keep,tensor.self_attn=keep", {"keep every linear"});
+  recipe("rtn-w4-g32:layers.1-0=keep", {"character 19", "1-0"});
+  recipe("rtn-w4-g32:layers.0=" + std::string(50000, 'w'), {"character 21", "bits"});
   recipe("awq+rtn-w4-g128", {"'awq+rtn'"});
   recipe("rtn-w4-g32@fast", {"@fast"});
   recipe("rtn@fast-w4-g32", {"character 4", "@study"});

@@ -86,6 +86,29 @@ void AddKeys(Table& t) {
   t.Add("an unknown recipe", Line("[full]", "[full, rtn-w99-g1]"), {kFile, "line 3", "w99"});
   t.Add("a recipe twice", Line("[full]", "[rtn-w4-g128, 'rtn-w4-g128:scale=f16']"),
         {kFile, "line 3", "twice"});
+  const auto grid = [&](const std::string& what, const std::string& text, std::vector<std::string> says) {
+    says.insert(says.end(), {kFile, "line 3"});
+    t.Add("a grid " + what, Line("[full]", "[full, {" + text + "}]"), says);
+  };
+  grid("with a bit too few", "methods: [gptq], bits: [1], groups: [64]", {"gptq-w1-g64", "w2 to w8"});
+  grid("of nothing", "methods: [gptq], bits: [1], groups: [64], skip_refused: true",
+       {"left out", "w2 to w8"});
+  grid("without bits", "methods: [rtn], groups: [64]", {"key 'bits' is missing"});
+  grid("with bits that are a word", "methods: [rtn], bits: [many], groups: [64]", {"many"});
+  grid("with a recipe twice", "methods: [rtn], bits: [4, 4], groups: [64]", {"rtn-w4-g64", "twice"});
+  grid("with an unknown key", "methods: [rtn], bits: [4], group: [64]", {"group"});
+  grid("with an option nobody knows", "methods: [rtn], bits: [4], groups: [64], options: [a=b]", {"a=b"});
+  t.Add("a rule of no layer", Line("[full]", "[{recipe: rtn-w4-g64, rules: {layers: w8-g64}}]"),
+        {kFile, "line 3", "layers.0-3"});
+  t.Add("a rule with two values",
+        Line("[full]", "[{recipe: rtn-w4-g64, rules: {layers.0: 'keep,head=keep'}}]"),
+        {kFile, "line 3", "keep,head=keep"});
+  t.Add("rules that are a list", Line("[full]", "[{recipe: rtn-w4-g64, rules: [keep]}]"),
+        {kFile, "line 3", "expected a map"});
+  t.Exits(2)
+      .Add("a rule that the model cannot follow", Line("[full]", "['rtn-w4-g64:layers.0-99=keep']"),
+           {kFile, "model 'demo'", "layers.0-99"})
+      .Exits(3);
   t.Add("a recipe that is a map", Line("[full]", "[{a: b}]"), {kFile, "line 3"});
   t.Add("an unknown task", Line("'text:text.txt'", "wikitext9"), {kFile, "line 4", "wikitext9"});
   t.Add("a task twice", Line("}]", "}, {task: 'text:text.txt', window: 8}]"), {kFile, "line 4", "twice"});
