@@ -38,20 +38,38 @@ void ForDocuments(const std::string& path, const std::function<bool(const std::s
                 : "ask for fewer or shorter samples");
 }
 
+size_t HeldOutLength(const CalibrationSpec& spec) {
+  return std::min(spec.length, kHeldOutTokens);
+}
+
+// How many held-out sequences there are where the text has enough.
+size_t HeldOutSequences(const CalibrationSpec& spec) {
+  return std::min(spec.samples, (kHeldOutTokens + spec.length - 1) / spec.length);
+}
+
+// Adds tokens to `sequences` until there are `most` of `length`, `tokens` being the one under way. Returns how many
+// it took.
+size_t Cut(std::span<const int32_t> ids, size_t length, size_t most, TokenIds& tokens,
+           std::vector<TokenIds>& sequences) {
+  size_t taken = 0;
+  while (taken < ids.size() && sequences.size() < most) {
+    const auto part = ids.subspan(taken, std::min(ids.size() - taken, length - tokens.size()));
+    tokens.insert(tokens.end(), part.begin(), part.end());
+    taken += part.size();
+    if (tokens.size() == length) sequences.push_back(std::exchange(tokens, {}));
+  }
+  return taken;
+}
+
 void Concatenate(const Tokenizer& tokenizer, CalibrationSet& set) {
   const CalibrationSpec& spec = set.spec;
-  TokenIds tokens;  // of the sequence under way
+  TokenIds tokens, held_out;  // of the sequence under way
   ForDocuments(spec.file, [&](const std::string& text) {
-    ++set.documents, ++set.tokenized;
-    std::vector<int32_t> ids = tokenizer.Encode(text, false);
-    for (auto next = ids.cbegin(); next != ids.cend() && set.sequences.size() < spec.samples;) {
-      const auto count = std::min<std::ptrdiff_t>(ids.cend() - next,
-                                                  static_cast<std::ptrdiff_t>(spec.length - tokens.size()));
-      tokens.insert(tokens.end(), next, next + count);
-      next += count;
-      if (tokens.size() == spec.length) set.sequences.push_back(std::exchange(tokens, {}));
-    }
-    return set.sequences.size() < spec.samples;
+    if (set.sequences.size() < spec.samples) ++set.documents, ++set.tokenized;
+    const std::vector<int32_t> ids = tokenizer.Encode(text, false);
+    const size_t taken = Cut(ids, spec.length, spec.samples, tokens, set.sequences);
+    Cut(std::span(ids).subspan(taken), HeldOutLength(spec), HeldOutSequences(spec), held_out, set.held_out);
+    return set.held_out.size() < HeldOutSequences(spec);
   });
   if (set.sequences.size() < spec.samples) {
     RefuseTooFew(spec, fmt::format("holds {} tokens in {} documents: {} samples of {}",
@@ -61,35 +79,43 @@ void Concatenate(const Tokenizer& tokenizer, CalibrationSet& set) {
 }
 
 // Random order, one document at a time and without holding them: each has a random number of its own, and the
-// set is the n long ones with the smallest, in their order. Which are long enough only tokenizing says; it can
+// set is the n long ones with the smallest, in their order; those behind them are held out. Which are long enough only tokenizing says; it can
 // be left out for one whose number is too large already.
 void TakeWindows(const Tokenizer& tokenizer, CalibrationSet& set) {
   const CalibrationSpec& spec = set.spec;
+  const size_t most = spec.samples + HeldOutSequences(spec);
   std::map<std::pair<uint64_t, size_t>, TokenIds> chosen;  // by random number and place in the file
   ForDocuments(spec.file, [&](const std::string& text) {
     const size_t index = set.documents++;
     SplitMix64 random = SplitMix64::ForItem(spec.seed, index);
     const std::pair<uint64_t, size_t> rank = {random.Next(), index};
-    if (chosen.size() == spec.samples && chosen.rbegin()->first < rank) return true;
+    if (chosen.size() == most && chosen.rbegin()->first < rank) return true;
     ++set.tokenized;
     const std::vector<int32_t> ids = tokenizer.Encode(text, false);
     if (ids.size() <= spec.length) return true;
     const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(random.Below(ids.size() - spec.length));
     chosen.emplace(rank, TokenIds(begin, begin + static_cast<std::ptrdiff_t>(spec.length)));
-    if (chosen.size() > spec.samples) chosen.erase(std::prev(chosen.end()));
+    if (chosen.size() > most) chosen.erase(std::prev(chosen.end()));
     return true;
   });
   if (chosen.size() < spec.samples) {
     RefuseTooFew(spec, fmt::format("{} of its {} documents have more than {} tokens", chosen.size(),
                                    set.documents, spec.length));
   }
-  for (auto& [rank, tokens] : chosen) set.sequences.push_back(std::move(tokens));
+  for (auto& [rank, tokens] : chosen) {
+    if (set.sequences.size() < spec.samples) {
+      set.sequences.push_back(std::move(tokens));
+    } else {
+      tokens.resize(HeldOutLength(spec));
+      set.held_out.push_back(std::move(tokens));
+    }
+  }
 }
 
-std::string HashOf(const CalibrationSet& set) {
+std::string HashOf(const std::string& head, std::span<const TokenIds> sequences) {
   Sha256 hash;
-  hash.Update(set.spec.Text() + "\n");
-  for (const TokenIds& tokens : set.sequences) hash.Update(std::as_bytes(std::span(tokens)));
+  hash.Update(head);
+  for (const TokenIds& tokens : sequences) hash.Update(std::as_bytes(std::span(tokens)));
   return hash.Hex();
 }
 
@@ -151,7 +177,8 @@ CalibrationSet LoadCalibrationSet(const CalibrationSpec& spec, const Tokenizer& 
   } else {
     TakeWindows(tokenizer, set);
   }
-  set.hash = HashOf(set);
+  set.hash = HashOf(spec.Text() + "\n", set.sequences);
+  if (!set.held_out.empty()) set.held_out_hash = HashOf("", set.held_out);
   return set;
 }
 

@@ -40,12 +40,21 @@ struct CalibrationSpec {
   std::string Text() const;
 };
 
+// Rows on which a quantized layer is judged without having been learned from, about as many tokens in all.
+inline constexpr size_t kHeldOutTokens = 512;
+
 struct CalibrationSet {
   CalibrationSpec spec;
   std::vector<TokenIds> sequences;  // spec.samples of spec.length tokens
   std::string hash;                 // SHA-256 over spec.Text() and the tokens, 64 digits
   size_t documents = 0;             // read: all of the file with window, as many as were needed with concat
   size_t tokenized = 0;             // of these, how many were tokenized
+
+  // Sequences of min(T, kHeldOutTokens) tokens that are in no sequence of the set, up to kHeldOutTokens in all and
+  // up to n, or as many as the text has: with concat what follows the set, with window documents of the next
+  // ranks. The set and its hash do not depend on them.
+  std::vector<TokenIds> held_out;
+  std::string held_out_hash;  // SHA-256 over their tokens; empty without any
 
   size_t Tokens() const { return spec.samples * spec.length; }
 

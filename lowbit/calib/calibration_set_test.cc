@@ -59,12 +59,50 @@ TEST(CalibrationSet, ConcatCutsDocumentsInTheirOrder) {
 
 TEST(CalibrationSet, ConcatReadsNoFartherThanItNeeds) {
   const TestFolder folder;
-  const std::string file = folder.Write("x.jsonl", Lines({"abcdefg"}) + "no JSON\n");
-  EXPECT_THAT(TextsOf(LoadCalibrationSet({.file = file, .samples = 2, .length = 3}, Small())),
-              ElementsAre("abc", "def"));
+  const std::string file = folder.Write("x.jsonl", Lines({"abcdefg", "ijkmnop"}) + "no JSON\n");
+  const CalibrationSet set = LoadCalibrationSet({.file = file, .samples = 2, .length = 3}, Small());
+  EXPECT_THAT(TextsOf(set), ElementsAre("abc", "def"));
+  EXPECT_EQ(set.documents, 1u) << "what is held out is not of the set";
   const Error error = ErrorOf({.file = file, .samples = 3, .length = 3});
   EXPECT_EQ(error.kind(), ErrorKind::kContent);
-  EXPECT_THAT(error.place().item(), HasSubstr("line 2"));
+  EXPECT_THAT(error.place().item(), HasSubstr("line 3"));
+}
+
+std::vector<std::string> HeldOutOf(const CalibrationSet& set) {
+  std::vector<std::string> texts;
+  for (const TokenIds& tokens : set.held_out) texts.push_back(Small().Decode(tokens));
+  return texts;
+}
+
+TEST(CalibrationSet, ConcatHoldsOutWhatFollowsTheSetAsFarAsTheTextGoes) {
+  const TestFolder folder;
+  const auto load = [&](const std::vector<std::string>& texts) {
+    return LoadCalibrationSet({.file = folder.Write("x.jsonl", Lines(texts)), .samples = 2, .length = 3},
+                              Small());
+  };
+  const CalibrationSet both = load({"abcdefg", "ijkmnop"}), one = load({"abcdefg", "ij"}),
+                       none = load({"abcdefg"});
+  EXPECT_THAT(HeldOutOf(both), ElementsAre("gij", "kmn")) << "as many as the set has, at most";
+  EXPECT_THAT(HeldOutOf(one), ElementsAre("gij"));
+  EXPECT_THAT(HeldOutOf(none), ElementsAre());
+  EXPECT_EQ(none.held_out_hash, "");
+  EXPECT_NE(one.held_out_hash, both.held_out_hash);
+  EXPECT_EQ(none.hash, both.hash) << "the set is the same";
+}
+
+TEST(CalibrationSet, HoldsOutAFewHundredTokensHoweverLongSequencesAre) {
+  const TestFolder folder;
+  const std::string file = folder.Write("x.txt", std::string(9000, 'a'));
+  const auto lengths_of = [&](size_t samples, size_t length) {
+    std::vector<size_t> lengths;
+    for (const TokenIds& ids :
+         LoadCalibrationSet({.file = file, .samples = samples, .length = length}, Small()).held_out) {
+      lengths.push_back(ids.size());
+    }
+    return lengths;
+  };
+  EXPECT_EQ(lengths_of(4, 2048), std::vector<size_t>{512});
+  EXPECT_EQ(lengths_of(8, 200), (std::vector<size_t>{200, 200, 200}));
 }
 
 TEST(CalibrationSet, AnyOtherFileIsOneDocumentAndArchivesAreTheSame) {
@@ -163,6 +201,7 @@ TEST(CalibrationSet, WindowsAreThoseOfTheSmallestNumbers) {
   std::sort(all.begin(), all.end());
   const CalibrationSet set = LoadCalibrationSet(spec, Small());
   EXPECT_THAT(TextsOf(set), ElementsAre(all[0].second, all[1].second, all[2].second, all[3].second));
+  EXPECT_THAT(HeldOutOf(set), ElementsAre(all[4].second, all[5].second, all[6].second, all[7].second));
   EXPECT_EQ(set.documents, 26u);
   EXPECT_LT(set.tokenized, 26u);
 }
