@@ -60,7 +60,9 @@ std::map<std::string, ArtefactFile> ReadFiles(const Json& object, const Place& p
   JsonFields all(object, place);
   const auto read = [&](const std::string& name) {
     JsonFields fields(all.Object(name), place.Key(name));
-    files[name] = {.bytes = fields.Unsigned("bytes", 1), .content = fields.Sha256("content")};
+    ArtefactFile& file =
+        files[name] = {.bytes = fields.Unsigned("bytes", 1), .content = fields.Sha256("content")};
+    if (object[name].contains("output_errors")) file.output_errors = fields.NonNegatives("output_errors");
     fields.RefuseOthers();
   };
   for (size_t layer = 0; layer < layers; ++layer) read(LayerFileName(layer));
@@ -122,6 +124,7 @@ ArtefactInfo ParseArtefactInfo(std::string_view text, const std::string& folder)
   info.relative_error = fields.NonNegative("relative_error");
   info.seconds = fields.NonNegative("seconds");
   if (json.contains("calibration")) info.calibration = fields.String("calibration");
+  if (json.contains("held_out")) info.held_out = fields.String("held_out");
   if (json.contains("notes")) info.notes = fields.Strings("notes");
   info.files = ReadFiles(fields.Object("files"), fields.At("files"), info.layers, info.has_head);
   fields.RefuseOthers();
@@ -146,9 +149,12 @@ std::string ArtefactText(const std::string& folder, const ArtefactInfo& info) {
   json["relative_error"] = info.relative_error;
   json["seconds"] = info.seconds;
   if (!info.calibration.empty()) json["calibration"] = info.calibration;
+  if (!info.held_out.empty()) json["held_out"] = info.held_out;
   if (!info.notes.empty()) json["notes"] = info.notes;
-  for (const auto& [name, file] : info.files)
-    json["files"][name] = {{"bytes", file.bytes}, {"content", file.content}};
+  for (const auto& [name, file] : info.files) {
+    Json& entry = json["files"][name] = {{"bytes", file.bytes}, {"content", file.content}};
+    if (!file.output_errors.empty()) entry["output_errors"] = file.output_errors;
+  }
   return json.dump(1) + "\n";
 }
 

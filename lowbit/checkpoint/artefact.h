@@ -29,6 +29,19 @@ std::string LayerFileName(size_t layer);  // "layer-00007.safetensors"
 
 using PackedTensors = std::map<std::string, PackedTensor>;  // full tensor name -> packed
 
+// How far a layer's outputs are from the full-precision layer's, both given what the full-precision model gives it,
+// on rows that no method learned from. Errors of earlier layers are not in it.
+struct OutputErrors {
+  std::string rows;  // which ones: their hash and how they were computed
+  // Of a linear, by its name in the layer: ‖X (W - Ŵ)ᵀ‖² / ‖X Wᵀ‖², Frobenius norms; experts' together, those that
+  // saw any of the rows ("mlp.experts.up_proj"). Under kWholeLayer ‖y - ŷ‖² / ‖y - x‖² of the layer's output.
+  // Absent where the denominator is 0.
+  std::map<std::string, double> relative;
+
+  bool operator==(const OutputErrors&) const = default;
+};
+inline constexpr std::string_view kWholeLayer = "layer";
+
 // What one file holds: what takes the place of tensors of the base checkpoint.
 struct LayerPatch {
   PackedTensors packed;
@@ -36,6 +49,7 @@ struct LayerPatch {
   std::vector<std::string> notes;                     // what was done otherwise than asked, one line each
   // Where the weights that were rounded are not those of the base: Σ (w - ŵ)² and Σ w² over them.
   std::optional<std::pair<double, double>> squared_error;
+  std::optional<OutputErrors> output_errors;  // nothing where no rows were held out
 
   LayerPatch() = default;
   LayerPatch(PackedTensors tensors) : packed(std::move(tensors)) {}
@@ -56,7 +70,8 @@ std::string ContentHash(const LayerPatch& patch);
 
 struct ArtefactFile {
   uint64_t bytes = 0;
-  std::string content;  // hash
+  std::string content;                               // hash
+  std::map<std::string, double> output_errors = {};  // OutputErrors::relative of a layer; empty: not measured
 
   bool operator==(const ArtefactFile&) const = default;
 };
@@ -69,6 +84,7 @@ struct ArtefactInfo {
   std::string config_hash;   // SHA-256 of its config.json
   std::string recipe;        // canonical text
   std::string calibration;   // CalibrationSet::Key() and the compute type; empty for methods without
+  std::string held_out;      // OutputErrors::rows; empty: output errors were not measured
   std::string code_version;
   size_t layers = 0;
   bool has_head = false;

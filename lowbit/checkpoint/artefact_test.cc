@@ -122,6 +122,32 @@ TEST(PackedFile, RoundTripIsExactForEveryFormatWidthAndScaleType) {
   EXPECT_EQ(content, ContentHash(tensors));
 }
 
+TEST(PackedFile, OutputErrorsComeBackAndAreCovered) {
+  const TestFolder folder;
+  const std::string path = folder.File("x.safetensors");
+  LayerPatch patch = SmallTensors();
+  const std::string without = WritePackedFile(path, patch);
+  EXPECT_FALSE(ReadPackedFile(path).output_errors);
+  patch.output_errors = OutputErrors{"these rows", {{"layer", 0.1}, {"mlp.up_proj", 5e-324}, {"q", 0}}};
+  const std::string content = WritePackedFile(path, patch);
+  EXPECT_NE(content, without);
+  EXPECT_EQ(ReadPackedFile(path, content).output_errors, patch.output_errors);
+  std::string bytes = ReadFile(path);
+  bytes.replace(bytes.find("these rows"), 5, "other");
+  EXPECT_THAT(MessageOf([&] { ParsePackedFile(std::as_bytes(std::span(bytes)), "x"); }),
+              HasSubstr("the content has hash"));
+  const auto says = [&](const std::string& text) {  // in place of the errors, with a header of the same size
+    std::string changed = ReadFile(path);
+    const size_t begin = changed.find(R"({\"rows\")"), end = changed.find("}}", begin) + 2;
+    EXPECT_LT(text.size(), end - begin);
+    changed.replace(begin, end - begin, text + std::string(end - begin - text.size(), ' '));
+    return MessageOf([&] { ParsePackedFile(std::as_bytes(std::span(changed)), "x"); });
+  };
+  EXPECT_THAT(says("[]"), HasSubstr("key 'output_errors': a list, expected an object"));
+  EXPECT_THAT(says(R"({\"rows\": \"r\", \"relative\": {\"layer\": -1}})"), HasSubstr("key 'layer': -1"));
+  EXPECT_THAT(says(R"({\"rows\": \"\", \"relative\": {}})"), HasSubstr("key 'rows'"));
+}
+
 TEST(PackedFile, BytesDependOnTheContentOnly) {
   const TestFolder folder;
   WritePackedFile(folder.File("x"), SmallTensors());
@@ -387,6 +413,14 @@ TEST(Artefact, OpensWhatWasWritten) {
   artefact.VerifyBase(Threads(2));
 }
 
+TEST(Artefact, OutputErrorsOfItsLayersComeBack) {
+  Fixture f;
+  f.info.held_out = "held out v1";
+  f.info.files[LayerFileName(1)].output_errors = {{"layer", 0.25}, {"mlp.up_proj", 1e-9}};
+  WriteArtefactInfo(f.folder, f.info);
+  EXPECT_EQ(ReadArtefactInfo(f.folder), f.info);
+}
+
 TEST(Artefact, MovesTogetherWithItsBase) {
   const Fixture f;
   EXPECT_THAT(f.Manifest(), HasSubstr("\"base\": \"../../models/base\""));
@@ -480,6 +514,13 @@ TEST(ArtefactInfo, RefusesAManifestWithWrongKeysNamingThem) {
        "key 'files': key 'head.safetensors': key 'bytes': -1"},
       {[](Json& j) { j["files"]["head.safetensors"]["more"] = 1; },
        "key 'files': key 'head.safetensors': key 'more': unknown key"},
+      {[](Json& j) {
+         j["files"][LayerFileName(0)]["output_errors"] = {{"layer", "much"}};
+       },
+       "key 'files': key 'layer-00000.safetensors': key 'output_errors': key 'layer': \"much\", expected"},
+      {[](Json& j) { j["files"][LayerFileName(0)]["output_errors"] = 1; },
+       "key 'files': key 'layer-00000.safetensors': key 'output_errors': 1, expected an object"},
+      {[](Json& j) { j["held_out"] = 3; }, "key 'held_out': 3, expected a text"},
       {[](Json& j) { j["more"] = 1; }, "key 'more': unknown key"},
   };
   const std::string good = f.Manifest();

@@ -71,6 +71,14 @@ std::string JsonFields::Sha256(std::string_view key) {
   return value.get<std::string>();
 }
 
+std::map<std::string, double> JsonFields::NonNegatives(std::string_view key) {
+  std::map<std::string, double> numbers;
+  const Json& object = Object(key);
+  JsonFields fields(object, At(key));
+  for (const auto& [name, value] : object.items()) numbers[name] = fields.NonNegative(name);
+  return numbers;
+}
+
 const Json& JsonFields::Object(std::string_view key) {
   const Json& value = Get(key);
   if (!value.is_object()) Refuse(key, "an object");

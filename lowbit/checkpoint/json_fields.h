@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -23,9 +24,10 @@ class JsonFields {
                     uint64_t most = std::numeric_limits<int64_t>::max());
   double NonNegative(std::string_view key);
   bool Boolean(std::string_view key);
-  std::string String(std::string_view key);                // not empty
-  std::vector<std::string> Strings(std::string_view key);  // a list of texts
-  std::string Sha256(std::string_view key);                // 64 lower-case hexadecimal digits
+  std::string String(std::string_view key);                          // not empty
+  std::vector<std::string> Strings(std::string_view key);            // a list of texts
+  std::string Sha256(std::string_view key);                          // 64 lower-case hexadecimal digits
+  std::map<std::string, double> NonNegatives(std::string_view key);  // an object of numbers, 0 or more
   const Json& Object(std::string_view key);
 
   void RefuseOthers() const;  // call last: a key that nobody asked for is an error

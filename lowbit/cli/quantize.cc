@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
-#include <span>
 
 #include "lowbit/base/human.h"
 #include "lowbit/base/json.h"
@@ -73,15 +72,6 @@ void Print(const Options& options, const QuantizeCell& cell, const QuantizeResul
   for (const std::string& note : info.notes) fmt::print("  note         {}\n", note);
 }
 
-// A text that nothing learns from would change nothing, and nobody would notice.
-void RequireUseOfCalibration(bool given, std::span<const QuantizeCell> cells) {
-  const bool needed =
-      std::ranges::any_of(cells, [](const QuantizeCell& cell) { return cell.recipe.NeedsCalibration(); });
-  if (!given || needed) return;
-  throw Error(ErrorKind::kUsage,
-              fmt::format("'{}' learns from no text, expected no --calib with it", cells[0].recipe.Text()));
-}
-
 void RunQuantize(const Options& options) {
   std::vector<QuantizeCell> cells;
   for (const std::string& text : options.recipes) {
@@ -93,7 +83,6 @@ void RunQuantize(const Options& options) {
     cells.push_back({recipe, options.FolderOf(recipe)});
   }
   const std::optional<CalibrationSpec> calibration = options.calibration.Spec();
-  RequireUseOfCalibration(calibration.has_value(), cells);
   if (options.json) Progress::SetEnabled(false);
   const ComputeContext context(options.compute);
   const std::vector<QuantizeResult> results = QuantizeFolder(

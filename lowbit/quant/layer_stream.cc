@@ -76,8 +76,11 @@ class Sweep {
   }
 
   void OpenStreams() {
+    const bool measures = job_.calibration != nullptr && !job_.calibration->held_out.empty();
     for (RecipeRun* run : Unfinished()) {
       if (run->LayersToMake() == 0) continue;
+      if (measures && !held_out_)
+        held_out_ = std::make_unique<HeldOutStream>(job_.model, *job_.calibration, job_.backend);
       if (run->HasOwnStream()) run->Follow(NewStream());
       if (!run->LearnsFromFloat()) continue;
       float_layers_ = std::max(float_layers_, run->LayersToMake());
@@ -91,8 +94,10 @@ class Sweep {
     const bool calibrates = any([&](const RecipeRun* run) {
       return (run->HasOwnStream() || run->LearnsFromFloat()) && layer < run->LayersToMake();
     });
-    const LayerWeights weights = calibrates ? job_.model.Layer(layer) : LayerWeights();
+    const bool measures = held_out_ && any([&](const RecipeRun* run) { return layer < run->LayersToMake(); });
+    const LayerWeights weights = calibrates || measures ? job_.model.Layer(layer) : LayerWeights();
     LayerRecord record;
+    if (measures) held_out_->Advance(layer, weights);
     if (float_ && layer < float_layers_) {
       RecordNeeds needs;
       for (const RecipeRun* run : runs) needs += run->Needs(layer);
@@ -100,7 +105,7 @@ class Sweep {
     }
     for (RecipeRun* run : runs) {
       if (layer == run->LayersToMake()) run->Follow(nullptr);  // nothing behind this is to be made
-      run->DoLayer(layer, weights, record, float_.get());
+      run->DoLayer(layer, weights, record, float_.get(), held_out_.get());
     }
     job_.model.Release(layer);
     if (layer + 1 < job_.model.layout().layers.size()) job_.model.Prefetch(layer + 1);
@@ -109,6 +114,7 @@ class Sweep {
   const QuantizeJob& job_;
   const QuantizePlan& plan_;
   Runs& runs_;
+  std::unique_ptr<HeldOutStream> held_out_;
   std::unique_ptr<CalibrationStream> float_;
   size_t float_layers_ = 0;
 };
@@ -159,9 +165,7 @@ std::vector<QuantizeResult> QuantizeFolder(const std::string& model_folder,
   const CheckpointSource model(model_folder);
   RequireWork(cells, model_folder);
   std::optional<CalibrationSet> set;
-  const bool needed =
-      std::ranges::any_of(cells, [](const QuantizeCell& cell) { return cell.recipe.NeedsCalibration(); });
-  if (needed && calibration != nullptr) set = LoadCalibrationSet(*calibration, Tokenizer::Load(model_folder));
+  if (calibration != nullptr) set = LoadCalibrationSet(*calibration, Tokenizer::Load(model_folder));
   const QuantizeJob job{model, backend, set ? &*set : nullptr, budget};
   return QuantizeInto(job, cells, true);
 }

@@ -136,13 +136,23 @@ std::optional<LayerPatch> OutputFolder::Kept(const std::string& name) const {
   }
 }
 
+namespace {
+
+ArtefactFile FileOf(const std::string& path, std::string content, const LayerPatch& patch) {
+  ArtefactFile file{.bytes = fs::file_size(path), .content = std::move(content)};
+  if (patch.output_errors) file.output_errors = patch.output_errors->relative;
+  return file;
+}
+
+}  // namespace
+
 ArtefactFile OutputFolder::Write(const std::string& name, const LayerPatch& patch) const {
   std::string content = WritePackedFile(PathOf(name), patch);
-  return {.bytes = fs::file_size(PathOf(name)), .content = std::move(content)};
+  return FileOf(PathOf(name), std::move(content), patch);
 }
 
 ArtefactFile OutputFolder::Describe(const std::string& name, const LayerPatch& patch) const {
-  return {.bytes = fs::file_size(PathOf(name)), .content = ContentHash(patch)};
+  return FileOf(PathOf(name), ContentHash(patch), patch);
 }
 
 void OutputFolder::GiveUp() noexcept {

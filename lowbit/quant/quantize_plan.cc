@@ -6,6 +6,7 @@
 #include "lowbit/base/human.h"
 #include "lowbit/quant/calibration_stream.h"
 #include "lowbit/quant/model_rounder.h"
+#include "lowbit/quant/output_error.h"
 
 namespace lowbit {
 namespace {
@@ -105,7 +106,9 @@ QuantizePlan PlanQuantize(const QuantizeJob& job, std::span<const Recipe> recipe
     if (recipe.awq && recipe.awq->loss == AwqLoss::kBlock) copies = 4;
     if (recipe.awq && recipe.awq->loss == AwqLoss::kHessianRows) copies = std::max<size_t>(copies, 2);
   }
-  const uint64_t fixed = ResidentMemoryBytes() + rounding;
+  const uint64_t held_out =
+      job.calibration == nullptr ? 0 : HeldOutStream::Bytes(job.model, *job.calibration, job.backend);
+  const uint64_t fixed = ResidentMemoryBytes() + rounding + held_out;
   plan.peak_bytes = fixed;
   const size_t streams = plan.own_streams + (plan.float_stream ? 1 : 0);
   const uint64_t budget = job.budget.Bytes();

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include "lowbit/base/human.h"
 #include "lowbit/base/log.h"
@@ -22,12 +23,31 @@ void RequireDiskSpace(const std::string& folder, const std::vector<PlannedFile>&
                                        HumanBytes(space.available), HumanBytes(needed)));
 }
 
+// Weights of an odd kind among those that were rounded between `before` and `after`.
+void NoteOddOnes(const std::string& name, const PackedTensor& packed, const RoundingError& before,
+                 const RoundingError& after, Notes& notes) {
+  const uint64_t rows = after.zero_rows - before.zero_rows;
+  const uint64_t groups = after.constant_groups - before.constant_groups,
+                 lost = after.lost_groups - before.lost_groups;
+  if (rows > 0) notes.push_back(fmt::format("{}: {} of {} rows are 0", name, rows, packed.rows));
+  if (groups == 0) return;
+  notes.push_back(
+      fmt::format("{}: {} of {} groups hold one value", name, groups, packed.rows * packed.Groups()));
+  if (lost > 0) notes.back() += fmt::format(", {} of them are lost", lost);
+}
+
+std::string HeldOutOf(const QuantizeJob& job) {
+  if (job.calibration == nullptr || job.calibration->held_out.empty()) return "";
+  return HeldOutKey(*job.calibration, job.backend.compute());
+}
+
 }  // namespace
 
 RecipeRun::RecipeRun(const QuantizeJob& job, const QuantizeCell& cell, const ArtefactInputs& inputs)
     : job_(job),
       cell_(cell),
       inputs_(inputs),
+      held_out_(HeldOutOf(job)),
       out_(cell.out_folder, inputs),
       finished_(out_.Finished()),
       rounder_(job.model, cell.recipe, job.backend.threads()) {
@@ -41,7 +61,9 @@ void RecipeRun::Begin() {
   out_.Begin();
   for (const PlannedFile& file : rounder_.files()) {
     const std::optional<LayerPatch> kept = out_.Kept(file.name);
-    kept_.push_back(kept && file.Describes(kept->packed));
+    const bool is_head = file.name == kHeadFileName;
+    const std::string measured = kept && kept->output_errors ? kept->output_errors->rows : "";
+    kept_.push_back(kept && file.Describes(kept->packed) && (is_head || measured == held_out_));
   }
 }
 
@@ -57,7 +79,7 @@ void RecipeRun::Follow(std::unique_ptr<CalibrationStream> stream) {
 }
 
 void RecipeRun::DoLayer(size_t layer, const LayerWeights& weights, LayerRecord& record,
-                        const CalibrationStream* floats) {
+                        const CalibrationStream* floats, const HeldOutStream* held_out) {
   LayerPatch patch;
   const bool is_new = !kept_[layer];
   if (!is_new) patch = out_.Kept(rounder_.files()[layer].name).value_or(LayerPatch());
@@ -73,6 +95,7 @@ void RecipeRun::DoLayer(size_t layer, const LayerWeights& weights, LayerRecord& 
   if (rescaled) {
     patch.squared_error = {rounder_.error().error - before.error, rounder_.error().weight - before.weight};
   }
+  if (is_new && held_out != nullptr) MeasureOutputs(layer, weights, *held_out, lent, patch);
   Write(layer, std::move(patch), !is_new);
 }
 
@@ -86,6 +109,20 @@ RecordNeeds RecipeRun::Needs(size_t layer) const {
   if (!Misses(layer)) return {};
   const bool weighs = cell_.recipe.awq && cell_.recipe.awq->loss == AwqLoss::kHessianRows;
   return {.statistics = LearnsFromFloat(), .samples = Samples(), .row_weights = weighs};
+}
+
+void RecipeRun::MeasureOutputs(size_t layer, const LayerWeights& weights, const HeldOutStream& held_out,
+                               const RescaledLayer* rescaled, LayerPatch& patch) const {
+  patch.output_errors =
+      held_out.Measure(weights, patch, rescaled == nullptr ? ScalesByTap() : rescaled->scales);
+  std::set<std::string> names = {std::string(kWholeLayer)};
+  for (const LinearSpec& linear : job_.model.layout().layers[layer].linears)
+    names.insert(WithoutExpert(linear.name));
+  for (const std::string& name : names) {
+    if (patch.output_errors->relative.contains(name)) continue;
+    patch.notes.push_back(fmt::format(
+        "layer {}: {}: all outputs are 0 on held-out rows: no relative output error", layer, name));
+  }
 }
 
 // AWQ's scales, and in the patch the vectors that gave them up.
@@ -147,7 +184,9 @@ void RecipeRun::RoundOne(size_t layer, const std::string& linear, const RoundCon
     return;
   }
   const Matrix* weights = rescaled == nullptr ? nullptr : &rescaled->linears.find(linear)->second;
+  const RoundingError before = rounder_.error();
   rounder_.RoundOne(layer, matrix, context, is_new, packed, weights);
+  if (is_new) NoteOddOnes(matrix.name, packed, before, rounder_.error(), patch.notes);
 }
 
 // What linears read is the full-precision model's, or does not matter.
@@ -200,7 +239,12 @@ void RecipeRun::DoHead() {
     const bool is_kept = kept_[file];
     LayerPatch patch;
     if (is_kept) patch = out_.Kept(rounder_.files()[file].name).value_or(LayerPatch());
-    patch.packed = rounder_.Round(file, std::move(patch.packed));
+    for (const PlannedMatrix& matrix : rounder_.files()[file].matrices) {
+      const RoundingError before = rounder_.error();
+      PackedTensor& packed = patch.packed[matrix.name];
+      rounder_.RoundOne(file, matrix, nullptr, !is_kept, packed);
+      if (!is_kept) NoteOddOnes(matrix.name, packed, before, rounder_.error(), patch.notes);
+    }
     Write(file, std::move(patch), is_kept);
   }
 }
@@ -239,13 +283,22 @@ QuantizeResult RecipeRun::Finish() {
     info.config_hash = inputs_.config_hash;
     info.recipe = inputs_.recipe;
     info.calibration = inputs_.calibration;
+    info.held_out = held_out_;
     info.code_version = inputs_.code_version;
     info.layers = job_.model.layout().layers.size();
     info.has_head = cell_.recipe.head.has_value();
     rounder_.Describe(info);
+    if (job_.calibration != nullptr && held_out_.empty()) {
+      info.notes.push_back("the calibration text has no tokens behind the set to hold out: no output errors");
+    }
     info.seconds = watch_.Seconds();
   }
   out_.Finish(result_.info);
+  if (IsFinished() && !held_out_.empty() && result_.info.held_out != held_out_) {
+    result_.info.notes.push_back(result_.info.held_out.empty()
+                                     ? "made without held-out rows: no output errors"
+                                     : "output errors are of other held-out rows than this run's");
+  }
   return result_;
 }
 

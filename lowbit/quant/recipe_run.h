@@ -13,6 +13,7 @@
 #include "lowbit/quant/calibration_stream.h"
 #include "lowbit/quant/layer_stream.h"
 #include "lowbit/quant/model_rounder.h"
+#include "lowbit/quant/output_error.h"
 #include "lowbit/quant/output_folder.h"
 
 namespace lowbit {
@@ -41,9 +42,9 @@ class RecipeRun {
   void Follow(std::unique_ptr<CalibrationStream> stream);
 
   // One layer, from an earlier run or made now. `record`: what the full-precision model did in it, by `floats`,
-  // for methods that learn from that.
+  // for methods that learn from that. `held_out`: has been through this layer; nullptr where there is none.
   void DoLayer(size_t layer, const LayerWeights& weights, LayerRecord& record,
-               const CalibrationStream* floats);
+               const CalibrationStream* floats, const HeldOutStream* held_out);
   void DoHead();
 
   // Waits for the last file and writes the manifest.
@@ -54,6 +55,8 @@ class RecipeRun {
  private:
   void Write(size_t file, LayerPatch patch, bool is_kept);
   void FinishWriting();
+  void MeasureOutputs(size_t layer, const LayerWeights& weights, const HeldOutStream& held_out,
+                      const RescaledLayer* rescaled, LayerPatch& patch) const;
   RescaledLayer Rescale(size_t layer, const LayerWeights& weights, const LayerRecord& record,
                         const CalibrationStream& floats, LayerPatch& patch) const;
   // Sequences that its block losses look at; 0 when it has none.
@@ -70,6 +73,7 @@ class RecipeRun {
   const QuantizeJob& job_;
   const QuantizeCell& cell_;
   ArtefactInputs inputs_;
+  std::string held_out_;  // HeldOutKey; empty without such rows
   OutputFolder out_;
   std::optional<ArtefactInfo> finished_;
   ModelRounder rounder_;

@@ -190,12 +190,40 @@ void RoundToValues(MatView<const float> weights, const WeightSpec& spec, size_t 
 RoundingError& RoundingError::operator+=(const RoundingError& other) {
   error += other.error;
   weight += other.weight;
+  zero_rows += other.zero_rows;
+  constant_groups += other.constant_groups;
+  lost_groups += other.lost_groups;
   return *this;
 }
 
 double RoundingError::Relative() const {
   return weight == 0 ? 0 : std::sqrt(error / weight);
 }
+
+namespace {
+
+// `values`: what `weights`, a row of `packed`, became.
+void CountOddOnes(std::span<const float> weights, const float* values, const PackedTensor& packed,
+                  RoundingError& row) {
+  if (std::ranges::all_of(weights, [](float w) { return w == 0; })) {
+    row.zero_rows = 1;
+    return;
+  }
+  const auto column = [&](size_t p) { return packed.column_order.empty() ? p : packed.column_order[p]; };
+  for (size_t begin = 0; begin < weights.size(); begin += packed.group_size) {
+    const size_t end = std::min(weights.size(), begin + packed.group_size);
+    const float first = weights[column(begin)];
+    size_t p = begin + 1;
+    while (p < end && weights[column(p)] == first) ++p;
+    if (p < end || end - begin < 2 || first == 0) continue;
+    ++row.constant_groups;
+    double left = 0;  // whatever its sign: GPTQ moves weights to make up for others
+    for (size_t i = begin; i < end; ++i) left += std::abs(static_cast<double>(values[column(i)]));
+    if (left < 0.1 * std::abs(first) * static_cast<double>(end - begin)) ++row.lost_groups;
+  }
+}
+
+}  // namespace
 
 RoundingError MeasureError(MatView<const float> weights, const PackedTensor& packed, size_t first,
                            const Threads& threads) {
@@ -206,6 +234,7 @@ RoundingError MeasureError(MatView<const float> weights, const PackedTensor& pac
       Dequantize(packed, first + r, values.view());
       rows[r].error = Loops().squared_distance(weights.Row(r), values.data(), weights.cols);
       rows[r].weight = Loops().squares(weights.Row(r), weights.cols);
+      CountOddOnes(weights.RowSpan(r), values.data(), packed, rows[r]);
     }
   });
   RoundingError total;

@@ -32,10 +32,13 @@ void RoundRows(MatView<const float> weights, const WeightSpec& spec, size_t firs
 void RoundToValues(MatView<const float> weights, const WeightSpec& spec, size_t first, const Place& place,
                    const Threads& threads, MatView<float> values, std::span<const float> importance = {});
 
-// How far a packed tensor is from the weights it was made from.
+// How far a packed tensor is from the weights it was made from, and which of them are of an odd kind.
 struct RoundingError {
-  double error = 0;   // sum of (w - ŵ)²
-  double weight = 0;  // sum of w²
+  double error = 0;              // sum of (w - ŵ)²
+  double weight = 0;             // sum of w²
+  uint64_t zero_rows = 0;        // rows of nothing but 0
+  uint64_t constant_groups = 0;  // groups of two weights or more that are all the same and not 0
+  uint64_t lost_groups = 0;      // of these, those of which less than a tenth is left
   RoundingError& operator+=(const RoundingError& other);
   double Relative() const;  // ‖W - Ŵ‖ / ‖W‖, Frobenius norms; 0 when all weights are 0
 };

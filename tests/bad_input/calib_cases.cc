@@ -136,7 +136,6 @@ std::vector<Case> CalibrationFlagCases() {
     command.insert(command.end(), flags.begin(), flags.end());
     t.With(command).Add("calib: " + name, Nothing(), says);
   };
-  add("a method that learns nothing", {"--calib", "@text.txt"}, {"'rtn-w4-g32' learns from no text"});
   add("samples without a text", {"--calib-samples", "3"}, {"--calib-samples", "--calib"});
   add("no sample", {"--calib", "@text.txt", "--calib-samples", "0"}, {"0 calibration samples"});
   add("a negative length", {"--calib", "@text.txt", "--calib-length", "-5"}, {"--calib-length"});

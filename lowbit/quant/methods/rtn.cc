@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <algorithm>
+
 #include "lowbit/quant/method.h"
 #include "lowbit/quant/rounding.h"
 
@@ -17,7 +21,10 @@ class Nearest final : public Method {
   MethodInfo Info() const override { return info_; }
 
   std::unique_ptr<RoundContext> Prepare(const Recipe&, const WeightSpec& spec, const StepInputs& inputs,
-                                        const Place& place, const Threads&, Notes&) const override {
+                                        const Place& place, const Threads&, Notes& notes) const override {
+    const std::vector<float>& largest = inputs.statistics.max_abs;
+    if (const auto dead = std::ranges::count(largest, 0.0f); dead > 0)
+      notes.push_back(place.Text() + fmt::format(": {} of {} inputs always 0", dead, largest.size()));
     if (spec.range != RangeSearch::kHdiag) return nullptr;
     inputs.statistics.RequireFinite(place.Text());
     auto importance = std::make_unique<Importance>();

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lowbit/quant/output_error.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "lowbit/quant/row_loops.h"
+
+namespace lowbit {
+namespace {
+
+constexpr size_t kRowsAtOnce = 512;  // of a weight matrix, as one product
+
+Matrix CopyOf(MatView<const float> from) {
+  Matrix copy(from.rows, from.cols);
+  for (size_t t = 0; t < from.rows; ++t) std::ranges::copy(from.RowSpan(t), copy.view().Row(t));
+  return copy;
+}
+
+// ‖a - b‖²: one sum per row, added in order.
+double SquaredDistance(MatView<const float> a, MatView<const float> b, const Threads& threads) {
+  std::vector<double> of_rows(a.rows);
+  threads.For(a.rows, [&](size_t t) { of_rows[t] = Loops().squared_distance(a.Row(t), b.Row(t), a.cols); });
+  double sum = 0;
+  for (const double row : of_rows) sum += row;
+  return sum;
+}
+
+// What a row of a rounded linear amounts to for a reader of the original inputs whose outputs nobody divides: the
+// scales of its columns taken out again, that of the row put back.
+class Unscale {
+ public:
+  Unscale(const LayerLayout& layout, size_t head_dim, const LayerStep& step, const std::string& linear,
+          const ScalesByTap& scales) {
+    // Experts read the same norm: where they have no scales of their own, they share them.
+    const auto own = scales.find(step.tap), shared = scales.find(step.tap.substr(0, step.tap.find('.')));
+    if (own != scales.end() || shared != scales.end()) {
+      columns_ = own != scales.end() ? own->second : shared->second;
+      LOWBIT_ASSERT(columns_.size() == step.width);
+    }
+    for (const Stage& stage : layout.stages) {
+      const auto found = scales.find(stage.name);
+      if (stage.producer == linear && found != scales.end()) rows_ = found->second;
+    }
+    if (rows_.empty()) return;
+    const size_t out = layout.Linear(linear).out;
+    LOWBIT_ASSERT(rows_.size() % out == 0);
+    heads_ = rows_.size() / out;
+    if (heads_ > 1) head_dim_ = head_dim;
+  }
+
+  void Apply(size_t r, std::span<float> row) const {
+    if (!rows_.empty()) {
+      const float by = rows_[r / head_dim_ * head_dim_ * heads_ + r % head_dim_];
+      for (float& v : row) v *= by;
+    }
+    for (size_t j = 0; j < columns_.size(); ++j) row[j] /= columns_[j];
+  }
+
+ private:
+  std::span<const float> columns_, rows_;
+  size_t heads_ = 1;  // query heads that read one key/value head: they have the same scales
+  size_t head_dim_ = 1;
+};
+
+std::string TensorOf(size_t layer, const std::string& linear) {
+  return ModelLayout::LayerPrefix(layer) + linear + ".weight";
+}
+
+// Puts error / whole under `name`; nothing where there is nothing to compare with.
+void AddRelative(const std::string& name, double error, double whole, const Place& place,
+                 OutputErrors& errors) {
+  if (!std::isfinite(error) || !std::isfinite(whole)) {
+    throw Error(
+        ErrorKind::kNumeric, place,
+        fmt::format("its output error on held-out rows is {} of {}, expected finite numbers", error, whole));
+  }
+  if (whole > 0) errors.relative[name] = error / whole;
+}
+
+}  // namespace
+
+std::string HeldOutKey(const CalibrationSet& set, Compute compute) {
+  return fmt::format("held out v1 sequences={} sha256={} compute={}", set.held_out.size(), set.held_out_hash,
+                     Name(compute));
+}
+
+std::string WithoutExpert(const std::string& linear) {
+  constexpr std::string_view kExperts = "mlp.experts.";
+  if (!linear.starts_with(kExperts)) return linear;
+  return std::string(kExperts) + linear.substr(linear.find('.', kExperts.size()) + 1);
+}
+
+HeldOutStream::HeldOutStream(const LayerSource& model, const CalibrationSet& set, const Backend& backend)
+    : model_(model), backend_(backend), key_(HeldOutKey(set, backend.compute())) {
+  LOWBIT_ASSERT(!set.held_out.empty());
+  size_t rows = 0, longest = 0;
+  for (const TokenIds& ids : set.held_out) {
+    sequences_.push_back({rows, rows + ids.size(), 0});
+    rows += ids.size();
+    longest = std::max(longest, ids.size());
+  }
+  rope_ = MakeRopeTable(model.config(), longest);
+  x_ = std::make_unique<Activations>(rows, model.config().hidden_size);
+  const MatView<float> x = x_->Load(0, rows, true);
+  const Weight embedding = model.Embedding();
+  size_t row = 0;
+  for (const TokenIds& ids : set.held_out) {
+    for (const int32_t id : ids) {
+      if (id < 0 || static_cast<size_t>(id) >= Rows(embedding)) {
+        throw Error(ErrorKind::kContent,
+                    fmt::format("token id {} of the held-out tokens, the model's vocabulary has {} entries",
+                                id, Rows(embedding)))
+            .Hint("does the tokenizer belong to this model?");
+      }
+      RowsToFloat(embedding, static_cast<size_t>(id), x.Rows(row++, 1));
+    }
+  }
+  x_->Store();
+  model.ReleaseEmbeddingAndHead();
+}
+
+StagedLayer::Job HeldOutStream::Job() const {
+  return {model_.config(), layout(), backend_, rope_, sequences_};
+}
+
+void HeldOutStream::Advance(size_t index, const LayerWeights& weights) {
+  index_ = index;
+  inputs_.clear();
+  outputs_.clear();
+  before_ = CopyOf(x_->Load(0, x_->rows()));
+  const StagedLayer::Job job = Job();
+  StagedLayer layer(job, weights, *x_);
+  for (const LayerStep& step : StepsOf(layout())) {
+    std::vector<float> rows;
+    layer.Inputs(step, [&](MatView<const float> some) {
+      for (size_t t = 0; t < some.rows; ++t) rows.insert(rows.end(), some.Row(t), some.Row(t) + some.cols);
+    });
+    Matrix& x = inputs_[step.tap] = CopyOf({rows.data(), rows.size() / step.width, step.width});
+    for (const std::string& reader : step.readers) {
+      const Weight& weight = weights.linears.find(reader)->second;
+      outputs_[reader] = SquaredProducts(x.view(), Rows(weight),
+                                         [&](size_t r, MatView<float> row) { RowsToFloat(weight, r, row); });
+    }
+    layer.Advance(step, [&](const std::string& name) { return weights.linears.find(name)->second; });
+  }
+  change_ = SquaredDistance(x_->Load(0, x_->rows()), before_.view(), backend_.threads());
+  if (std::isfinite(change_)) return;
+  throw Error(ErrorKind::kNumeric, Place().Item(fmt::format("layer {}", index)),
+              "its output for the held-out tokens holds NaN or infinite values");
+}
+
+double HeldOutStream::SquaredProducts(MatView<const float> x, size_t rows, const FillRow& fill) const {
+  if (x.rows == 0) return 0;
+  const Threads& threads = backend_.threads();
+  std::vector<double> of_rows(x.rows);  // added in order at the end
+  Matrix products(x.rows, std::min(kRowsAtOnce, rows));
+  for (size_t first = 0; first < rows; first += kRowsAtOnce) {
+    const size_t count = std::min(kRowsAtOnce, rows - first);
+    Matrix part(count, x.cols);
+    threads.For(count, [&](size_t r) { fill(first + r, part.view().Rows(r, 1)); });
+    const auto prepared =
+        backend_.Prepare(TensorView{DType::kF32,
+                                    {part.rows(), part.cols()},
+                                    std::as_bytes(std::span(part.data(), part.rows() * part.cols()))},
+                         Compute::kF32);
+    const MatView<float> y(products.data(), x.rows, count);
+    backend_.Gemm(x, *prepared, {}, y);
+    threads.For(x.rows, [&](size_t t) { of_rows[t] += Loops().squares(y.Row(t), count); });
+  }
+  double sum = 0;
+  for (const double row : of_rows) sum += row;
+  return sum;
+}
+
+// ‖X (W - Ŵ)ᵀ‖², Ŵ as it acts on the inputs of W.
+double HeldOutStream::LinearError(const LayerStep& step, const std::string& linear,
+                                  const LayerWeights& weights, const LayerPatch& patch,
+                                  const ScalesByTap& scales) const {
+  const Unscale unscale(layout(), model_.config().head_dim, step, linear, scales);
+  const Weight& weight = weights.linears.find(linear)->second;
+  const auto found = patch.packed.find(TensorOf(index_, linear));
+  if (found == patch.packed.end()) return 0;  // kept as it is
+  const PackedTensor& packed = found->second;
+  return SquaredProducts(inputs_.find(step.tap)->second.view(), packed.rows,
+                         [&](size_t r, MatView<float> row) {
+                           Matrix original(1, packed.cols);
+                           RowsToFloat(weight, r, original.view());
+                           Dequantize(packed, r, row);
+                           unscale.Apply(r, row.RowSpan(0));
+                           for (size_t j = 0; j < packed.cols; ++j) row.Row(0)[j] -= original.data()[j];
+                         });
+}
+
+// ‖y - ŷ‖² of the layer's output.
+double HeldOutStream::LayerError(const LayerWeights& weights, const LayerPatch& patch) const {
+  LayerWeights base = weights;
+  ReplaceVectors(patch.vectors, ModelLayout::LayerPrefix(index_), base);
+  Activations x(x_->rows(), x_->cols());
+  const MatView<float> input = x.Load(0, x.rows(), true);
+  for (size_t t = 0; t < input.rows; ++t) std::ranges::copy(before_.view().RowSpan(t), input.Row(t));
+  x.Store();
+  const StagedLayer::Job job = Job();
+  StagedLayer layer(job, base, x);
+  for (const LayerStep& step : StepsOf(layout())) {
+    layer.Advance(step, [&](const std::string& name) -> Weight {
+      const auto packed = patch.packed.find(TensorOf(index_, name));
+      if (packed == patch.packed.end()) return base.linears.find(name)->second;
+      return std::shared_ptr<const PackedTensor>(std::shared_ptr<void>(),
+                                                 &packed->second);  // lent by `patch`
+    });
+  }
+  return SquaredDistance(x.Load(0, x.rows()), x_->Load(0, x_->rows()), backend_.threads());
+}
+
+OutputErrors HeldOutStream::Measure(const LayerWeights& weights, const LayerPatch& patch,
+                                    const ScalesByTap& scales) const {
+  struct Sums {
+    double error = 0, output = 0;
+  };
+  std::map<std::string, Sums> linears;
+  for (const LayerStep& step : StepsOf(layout())) {
+    for (const std::string& reader : step.readers) {
+      Sums& sums = linears[WithoutExpert(reader)];
+      sums.error += LinearError(step, reader, weights, patch, scales);
+      sums.output += outputs_.find(reader)->second;
+    }
+  }
+  OutputErrors errors{key_, {}};
+  const Place place = Place().Item(fmt::format("layer {}", index_));
+  for (const auto& [name, sums] : linears)
+    AddRelative(name, sums.error, sums.output, place.Item(name), errors);
+  AddRelative(std::string(kWholeLayer), LayerError(weights, patch), change_, place, errors);
+  return errors;
+}
+
+uint64_t HeldOutStream::Bytes(const LayerSource& model, const CalibrationSet& set, const Backend& backend) {
+  if (set.held_out.empty()) return 0;
+  size_t rows = 0;
+  for (const TokenIds& ids : set.held_out) rows += ids.size();
+  const ModelConfig& c = model.config();
+  uint64_t most = 0;
+  for (const LayerLayout& layout : model.layout().layers) {
+    uint64_t inputs = 0, widest = 0;
+    for (const LayerStep& step : StepsOf(layout)) {
+      uint64_t prepared = 0;
+      for (const std::string& reader : step.readers)
+        prepared += backend.PreparedBytes(layout.Linear(reader).out, step.width);
+      widest = std::max({widest, prepared, 3 * kRowsAtOnce * step.width * sizeof(float)});
+      // Of a mixture each row goes to the active experts alone.
+      const size_t share =
+          layout.experts && step.tap.find('.') != std::string::npos ? layout.experts->count : 1;
+      const size_t times = share == 1 ? 1 : layout.experts->active;
+      inputs += rows * step.width * sizeof(float) * times / share;
+    }
+    most = std::max(most, inputs + widest);
+  }
+  const size_t inner = std::max({c.intermediate_size, c.moe_intermediate_size, kRowsAtOnce});
+  return most +
+         rows * (4 * c.hidden_size + 4 * c.QuerySize() + 4 * c.KeyValueSize() + 2 * inner) * sizeof(float);
+}
+
+}  // namespace lowbit
