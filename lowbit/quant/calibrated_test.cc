@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <random>
 
 #include "lowbit/base/files.h"
@@ -41,6 +42,7 @@ CalibrationSet SomeTokens(size_t samples = 6, size_t length = 48) {
 struct How {
   int threads = 2;
   bool least_memory = false;
+  Failures failures = Failures::kThrow;
 };
 
 std::vector<QuantizeResult> Quantize(const std::string& model, const std::vector<std::string>& recipes,
@@ -51,7 +53,30 @@ std::vector<QuantizeResult> Quantize(const std::string& model, const std::vector
   const CalibrationSet set = SomeTokens();
   std::vector<QuantizeCell> cells;
   for (const std::string& recipe : recipes) cells.push_back({ParseRecipe(recipe), out + "/" + recipe});
-  return QuantizeModel({source, *backend, &set, {.least = how.least_memory, .scratch = out}}, cells);
+  return QuantizeModel({source, *backend, &set, {.least = how.least_memory, .scratch = out}}, cells,
+                       how.failures);
+}
+
+std::string WhatOf(const std::exception_ptr& failure) {
+  if (!failure) return "no failure";
+  try {
+    std::rethrow_exception(failure);
+  } catch (const std::exception& e) {
+    return e.what();
+  }
+}
+
+// Puts `value` in the place of element `index` of a tensor of a single-file checkpoint in f32.
+void Poke(const std::string& folder, std::string_view tensor, size_t index, float value) {
+  const std::string path = folder + "/model.safetensors";
+  size_t at = 0;
+  {
+    const SafetensorsFile file(path);
+    at = file.header().data_start + file.Find(tensor)->begin + 4 * index;
+  }
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(at));
+  file.write(reinterpret_cast<const char*>(&value), 4);
 }
 
 std::map<std::string, std::string> TensorFiles(const std::string& folder) {
@@ -153,6 +178,86 @@ TEST(Calibrated, ARecipeThatLearnsWithoutTokensIsRefusedBeforeAnythingIsWritten)
       EXPECT_THAT(e.what(), HasSubstr("learns from calibration tokens"));
     }
     EXPECT_FALSE(fs::exists(folder.File("q")));
+  }
+}
+
+// A weight so large that its scale fits f32 alone.
+TEST(Calibrated, OneRecipeThatFailsLeavesItsNeighboursWhole) {
+  const TestFolder folder, model;
+  model.CopyFrom(TinyModel("tiny-qwen3"));
+  Poke(model.path(), "model.layers.1.mlp.down_proj.weight", 5, 3e6f);
+  const std::vector<std::string> recipes = {"gptq-w3-g32", "gptq-w3-g32:scale=f32", "rtn-w3-g32",
+                                            "rtn-w3-g32:range=hdiag,scale=f32",
+                                            "awq-w3-g32:awq_loss=hessian,scale=f32"};
+  const std::vector<QuantizeResult> results =
+      Quantize(model.path(), recipes, folder.File("all"), {.failures = Failures::kReturn});
+  for (size_t i = 0; i < recipes.size(); ++i) {
+    const bool fits = recipes[i].ends_with("f32");
+    EXPECT_EQ(results[i].failure == nullptr, fits) << recipes[i];
+    EXPECT_EQ(IsArtefact(folder.File("all/" + recipes[i])), fits) << recipes[i];
+    if (!fits) {
+      EXPECT_THAT(WhatOf(results[i].failure), HasSubstr("model.layers.1.mlp.down_proj.weight"));
+      continue;
+    }
+    Quantize(model.path(), {recipes[i]}, folder.File("alone"));
+    EXPECT_EQ(TensorFiles(folder.File("all/" + recipes[i])), TensorFiles(folder.File("alone/" + recipes[i])));
+  }
+  EXPECT_THROW(Quantize(model.path(), recipes, folder.File("all")), Error);
+}
+
+TEST(Calibrated, AFullPrecisionPassThatFailsLeavesThoseThatDoNotLearnFromIt) {
+  const TestFolder folder;
+  const CheckpointSource source(TinyModel("tiny-qwen3"));
+  const Threads threads(2);
+  const auto backend = MakeBackend("cpu", "f32", threads);
+  CalibrationSet set = SomeTokens();
+  set.sequences[2][3] = 512;  // the vocabulary ends before it
+  std::vector<QuantizeCell> cells;
+  for (const char* recipe : {"rtn-w3-g32:range=hdiag", "rtn-w3-g32", "gptq-w3-g32", "awq-w3-g32"})
+    cells.push_back({ParseRecipe(recipe), folder.File(recipe)});
+  const auto results = QuantizeModel({source, *backend, &set}, cells, Failures::kReturn);
+  for (size_t i = 0; i < cells.size(); ++i) {
+    EXPECT_EQ(results[i].failure == nullptr, i == 1) << cells[i].recipe.Text();
+    EXPECT_THAT(WhatOf(results[i].failure), HasSubstr(i == 1 ? "no failure" : "token id 512"));
+  }
+  EXPECT_TRUE(IsArtefact(cells[1].out_folder));
+}
+
+TEST(Calibrated, AFileThatWasDamagedIsMadeAgainWhateverItNeeds) {
+  const TestFolder folder;
+  const std::vector<std::string> recipes = {"gptq-w3-g32", "rtn-w3-g32:range=hdiag", "awq+gptq-w3-g32"};
+  Quantize(TinyModel("tiny-qwen3"), recipes, folder.path());
+  for (const std::string& recipe : recipes) {
+    const auto whole = TensorFiles(folder.File(recipe));
+    for (const auto& [file, bytes] : whole) {
+      std::string damaged = bytes;
+      damaged.back() = static_cast<char>(damaged.back() ^ 1);
+      WriteFileAtomic(folder.File(recipe + "/" + file), damaged);
+      const std::vector<QuantizeResult> again = Quantize(TinyModel("tiny-qwen3"), recipes, folder.path());
+      EXPECT_EQ(TensorFiles(folder.File(recipe)), whole) << recipe << " " << file;
+      for (const QuantizeResult& result : again) {
+        EXPECT_EQ(result.kept_files, result.info.recipe == ParseRecipe(recipe).Text() ? 1u : 2u);
+      }
+    }
+  }
+}
+
+TEST(Calibrated, ASweepSaysWhatItsRecipesShared) {
+  const TestFolder folder;
+  const std::vector<QuantizeResult> results = Quantize(
+      TinyModel("tiny-qwen3"),
+      {"rtn-w3-g32:range=hdiag", "gptq-w3-g32", "awq-w3-g32:awq_loss=hessian", "rtn-w4-g32"}, folder.path());
+  EXPECT_EQ(results[0].shared_by, 2u);
+  EXPECT_EQ(results[2].shared_by, 2u);
+  EXPECT_GT(results[0].shared_seconds, 0);
+  EXPECT_EQ(results[0].shared_seconds, results[2].shared_seconds);
+  for (const size_t i : {1, 3}) {
+    EXPECT_EQ(results[i].shared_by, 0u);
+    EXPECT_EQ(results[i].shared_seconds, 0);
+  }
+  for (const QuantizeResult& result : results) {
+    EXPECT_GT(result.info.seconds, 0);
+    EXPECT_NEAR(ReadArtefactInfo(folder.File(result.info.recipe)).seconds, result.info.seconds, 1e-9);
   }
 }
 

@@ -6,11 +6,9 @@
 
 #include "lowbit/base/build_info.h"
 #include "lowbit/base/hash.h"
-#include "lowbit/base/human.h"
 #include "lowbit/base/log.h"
-#include "lowbit/base/progress.h"
-#include "lowbit/quant/quantize_plan.h"
 #include "lowbit/quant/recipe_run.h"
+#include "lowbit/quant/sweep.h"
 #include "lowbit/text/tokenizer.h"
 
 namespace lowbit {
@@ -18,15 +16,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
-using Runs = std::vector<std::unique_ptr<RecipeRun>>;
-
-void RequireWork(std::span<const QuantizeCell> cells, const std::string& model_folder) {
+void RequireQuantizing(std::span<const QuantizeCell> cells) {
   for (const QuantizeCell& cell : cells) {
-    if (cell.recipe.IsFull()) {
-      throw Error(ErrorKind::kUsage,
-                  "recipe 'full' quantizes nothing, expected one that does, as rtn-w4-g128");
-    }
-    RequireUsableOutput(cell.out_folder, model_folder);
+    if (!cell.recipe.IsFull()) continue;
+    throw Error(ErrorKind::kUsage, "recipe 'full' quantizes nothing, expected one that does, as rtn-w4-g128");
   }
 }
 
@@ -43,131 +36,164 @@ ArtefactInputs InputsOf(const QuantizeJob& job, const Recipe& recipe, const std:
   return inputs;
 }
 
-// All layers of all runs that are not finished.
-class Sweep {
- public:
-  Sweep(const QuantizeJob& job, const QuantizePlan& plan, Runs& runs) : job_(job), plan_(plan), runs_(runs) {}
+// Throws what RecipeRun throws; a scratch folder that is in the way is removed.
+std::unique_ptr<RecipeRun> OpenRun(const QuantizeJob& job, const QuantizeCell& cell,
+                                   const std::string& weights_hash) {
+  const auto open = [&] {
+    RequireUsableOutput(cell.out_folder, job.model.checkpoint().folder());
+    return std::make_unique<RecipeRun>(job, cell, InputsOf(job, cell.recipe, weights_hash));
+  };
+  try {
+    return open();
+  } catch (const Error& e) {
+    const bool is_of_folder = e.place().file().starts_with(cell.out_folder);
+    const bool is_in_the_way = e.kind() == ErrorKind::kConflict || e.kind() == ErrorKind::kContent;
+    if (!cell.is_scratch || !is_of_folder || !is_in_the_way) throw;
+    LogDetail(fmt::format("{}; making it anew", e.what()));
+  }
+  std::error_code code;
+  fs::remove_all(cell.out_folder, code);
+  if (code) throw WriteError::Of(cell.out_folder, "remove", code.value());
+  return open();
+}
 
-  void Run() {
-    for (RecipeRun* run : Unfinished()) run->Begin();
-    OpenStreams();
-    const size_t layers = job_.model.layout().layers.size();
-    Progress progress("quantizing", layers);
-    for (size_t layer = 0; layer < layers; ++layer) {
-      DoLayer(layer);
-      progress.Step(fmt::format("layer {}", layer));
+// The recipes of one call.
+class Quantizer {
+ public:
+  Quantizer(const QuantizeJob& job, std::span<const QuantizeCell> cells)
+      : job_(job),
+        cells_(cells),
+        hash_(job.weights_hash.empty() ? job.model.checkpoint().WeightsHash(job.backend.threads())
+                                       : job.weights_hash),
+        runs_(cells.size()),
+        results_(cells.size()) {}
+
+  // `announces` says what it will take before it begins.
+  std::vector<QuantizeResult> Run(bool announces) {
+    try {
+      for (size_t i = 0; i < cells_.size(); ++i) Open(i);
+      const std::vector<size_t> missing = Missing();
+      if (!missing.empty()) RunLanes(missing, announces);
+    } catch (...) {
+      for (const auto& run : runs_) {
+        if (run && !run->IsFinished()) run->GiveUp();
+      }
+      throw;
     }
-    for (RecipeRun* run : Unfinished()) run->DoHead();
+    return std::move(results_);
   }
 
  private:
-  std::vector<RecipeRun*> Unfinished() const {
-    std::vector<RecipeRun*> unfinished;
-    for (const auto& run : runs_) {
-      if (!run->IsFinished()) unfinished.push_back(run.get());
-    }
-    return unfinished;
-  }
-
-  std::unique_ptr<CalibrationStream> NewStream() const {
-    const std::string folder = plan_.scratch_file ? job_.budget.ScratchFolder() : std::string();
-    return std::make_unique<CalibrationStream>(job_.model, *job_.calibration, job_.backend,
-                                               ActivationsPlace{folder});
-  }
-
-  void OpenStreams() {
-    const bool measures = job_.calibration != nullptr && !job_.calibration->held_out.empty();
-    for (RecipeRun* run : Unfinished()) {
-      if (run->LayersToMake() == 0) continue;
-      if (measures && !held_out_)
-        held_out_ = std::make_unique<HeldOutStream>(job_.model, *job_.calibration, job_.backend);
-      if (run->HasOwnStream()) run->Follow(NewStream());
-      if (!run->LearnsFromFloat()) continue;
-      float_layers_ = std::max(float_layers_, run->LayersToMake());
-      if (!float_) float_ = NewStream();
+  void Open(size_t i) {
+    try {
+      runs_[i] = OpenRun(job_, cells_[i], hash_);
+      results_[i] = runs_[i]->result();
+    } catch (const WriteError&) {
+      throw;
+    } catch (const std::exception&) {
+      results_[i].failure = std::current_exception();
     }
   }
 
-  void DoLayer(size_t layer) {
-    const std::vector<RecipeRun*> runs = Unfinished();
-    const auto any = [&](const auto& predicate) { return std::ranges::any_of(runs, predicate); };
-    const bool calibrates = any([&](const RecipeRun* run) {
-      return (run->HasOwnStream() || run->LearnsFromFloat()) && layer < run->LayersToMake();
-    });
-    const bool measures = held_out_ && any([&](const RecipeRun* run) { return layer < run->LayersToMake(); });
-    const LayerWeights weights = calibrates || measures ? job_.model.Layer(layer) : LayerWeights();
-    LayerRecord record;
-    if (measures) held_out_->Advance(layer, weights);
-    if (float_ && layer < float_layers_) {
-      RecordNeeds needs;
-      for (const RecipeRun* run : runs) needs += run->Needs(layer);
-      record = float_->Record(layer, weights, needs);
+  std::vector<size_t> Missing() const {
+    std::vector<size_t> missing;
+    for (size_t i = 0; i < runs_.size(); ++i) {
+      if (runs_[i] && runs_[i]->IsActive()) missing.push_back(i);
     }
-    for (RecipeRun* run : runs) {
-      if (layer == run->LayersToMake()) run->Follow(nullptr);  // nothing behind this is to be made
-      run->DoLayer(layer, weights, record, float_.get(), held_out_.get());
+    return missing;
+  }
+
+  void RunLanes(std::span<const size_t> missing, bool announces) {
+    uint64_t bytes = 0;
+    std::vector<Recipe> recipes;
+    for (const size_t i : missing) {
+      bytes += runs_[i]->MissingBytes();
+      recipes.push_back(cells_[i].recipe);
     }
-    job_.model.Release(layer);
-    if (layer + 1 < job_.model.layout().layers.size()) job_.model.Prefetch(layer + 1);
+    RequireDiskSpace(cells_[missing[0]].out_folder, bytes);
+    const QuantizePlan plan = PlanQuantize(job_, recipes, announces ? Probe::kYes : Probe::kNo);
+    if (announces) LogInfo("plan " + plan.Text());
+    for (const QuantizeLane& lane : plan.lanes) {
+      std::vector<size_t> of_lane;
+      for (const size_t r : lane.recipes) of_lane.push_back(missing[r]);
+      RunLane(lane, of_lane);
+    }
+  }
+
+  // Once more for recipes that lost a file of an earlier run on the way; it was removed, so that this ends.
+  void RunLane(const QuantizeLane& lane, std::vector<size_t> of_lane) {
+    while (!of_lane.empty()) {
+      std::vector<RecipeRun*> runs;
+      for (const size_t i : of_lane) runs.push_back(runs_[i].get());
+      Sweep sweep(job_, lane, runs);
+      sweep.Run();
+      std::vector<size_t> again;
+      for (const size_t i : of_lane) {
+        Close(i, sweep);
+        if (runs_[i]->StartsOver()) again.push_back(i);
+      }
+      of_lane.clear();
+      for (const size_t i : again) {
+        runs_[i].reset();  // and its lock
+        Open(i);
+        if (runs_[i] && runs_[i]->IsActive()) of_lane.push_back(i);
+      }
+    }
+  }
+
+  void Close(size_t i, const Sweep& sweep) {
+    const RecipeRun& run = *runs_[i];
+    results_[i] = run.result();
+    results_[i].failure = run.failure();
+    if (run.failure()) results_[i].info.seconds = run.seconds();
+    if (!run.SharesPass() || run.LayersToMake() == 0) return;
+    results_[i].shared_seconds = sweep.shared_seconds();
+    results_[i].shared_by = sweep.shared_by();
   }
 
   const QuantizeJob& job_;
-  const QuantizePlan& plan_;
-  Runs& runs_;
-  std::unique_ptr<HeldOutStream> held_out_;
-  std::unique_ptr<CalibrationStream> float_;
-  size_t float_layers_ = 0;
+  std::span<const QuantizeCell> cells_;
+  std::string hash_;
+  std::vector<std::unique_ptr<RecipeRun>> runs_;  // nullptr: could not be opened
+  std::vector<QuantizeResult> results_;
 };
 
-// `announces` says what it will take before it begins.
 std::vector<QuantizeResult> QuantizeInto(const QuantizeJob& job, std::span<const QuantizeCell> cells,
-                                         bool announces) {
+                                         bool announces, Failures failures) {
   std::vector<Recipe> recipes;
   for (const QuantizeCell& cell : cells) recipes.push_back(cell.recipe);
-  const QuantizePlan plan = PlanQuantize(job, recipes, Probe::kNo);
-  const std::string hash =
-      job.weights_hash.empty() ? job.model.checkpoint().WeightsHash(job.backend.threads()) : job.weights_hash;
-  Runs runs;
-  std::vector<QuantizeResult> results;
-  try {
-    for (const QuantizeCell& cell : cells) {
-      runs.push_back(std::make_unique<RecipeRun>(job, cell, InputsOf(job, cell.recipe, hash)));
-    }
-    if (!std::ranges::all_of(runs, [](const auto& run) { return run->IsFinished(); })) {
-      if (announces) LogInfo("plan " + PlanQuantize(job, recipes).Text());
-      Sweep(job, plan, runs).Run();
-    }
-    for (const auto& run : runs) results.push_back(run->Finish());
-  } catch (...) {
-    for (const auto& run : runs) {
-      if (!run->IsFinished()) run->GiveUp();
-    }
-    throw;
+  PlanQuantize(job, recipes, Probe::kNo);  // refuses before anything is written
+  std::vector<QuantizeResult> results = Quantizer(job, cells).Run(announces);
+  for (const QuantizeResult& result : results) {
+    if (result.failure && failures == Failures::kThrow) std::rethrow_exception(result.failure);
   }
   return results;
 }
 
 }  // namespace
 
-std::vector<QuantizeResult> QuantizeModel(const QuantizeJob& job, std::span<const QuantizeCell> cells) {
-  RequireWork(cells, job.model.checkpoint().folder());
-  return QuantizeInto(job, cells, false);
+std::vector<QuantizeResult> QuantizeModel(const QuantizeJob& job, std::span<const QuantizeCell> cells,
+                                          Failures failures) {
+  RequireQuantizing(cells);
+  return QuantizeInto(job, cells, false, failures);
 }
 
 std::vector<QuantizeResult> QuantizeFolder(const std::string& model_folder,
                                            std::span<const QuantizeCell> cells, const Backend& backend,
-                                           const CalibrationSpec* calibration, const MemoryBudget& budget) {
+                                           const CalibrationSpec* calibration, const MemoryBudget& budget,
+                                           Failures failures) {
   if (IsArtefact(model_folder)) {
     throw Error(ErrorKind::kUsage, Place(model_folder),
                 "is quantized already, expected a Hugging Face checkpoint")
         .Hint(fmt::format("its base is {}", ReadArtefactInfo(model_folder).base_folder));
   }
   const CheckpointSource model(model_folder);
-  RequireWork(cells, model_folder);
+  RequireQuantizing(cells);
+  for (const QuantizeCell& cell : cells) RequireUsableOutput(cell.out_folder, model_folder);
   std::optional<CalibrationSet> set;
   if (calibration != nullptr) set = LoadCalibrationSet(*calibration, Tokenizer::Load(model_folder));
   const QuantizeJob job{model, backend, set ? &*set : nullptr, budget};
-  return QuantizeInto(job, cells, true);
+  return QuantizeInto(job, cells, true, failures);
 }
 
 }  // namespace lowbit

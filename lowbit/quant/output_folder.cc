@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "lowbit/base/files.h"
+#include "lowbit/base/human.h"
 #include "lowbit/base/log.h"
 #include "lowbit/base/stop.h"
 #include "lowbit/checkpoint/json_fields.h"
@@ -76,6 +77,21 @@ void RequireUsableOutput(const std::string& folder, const std::string& model_fol
       .Hint("name a new folder");
 }
 
+uint64_t FreeDiskBytes(const std::string& folder) {
+  fs::path there = fs::absolute(folder);
+  std::error_code code;
+  while (!fs::exists(there, code) && there.has_relative_path()) there = there.parent_path();
+  const fs::space_info space = fs::space(there, code);
+  return code ? UINT64_MAX : space.available;
+}
+
+void RequireDiskSpace(const std::string& folder, uint64_t bytes) {
+  const uint64_t available = FreeDiskBytes(folder);
+  if (available >= bytes) return;
+  throw WriteError(folder, fmt::format("{} free on this disk, expected at least {}", HumanBytes(available),
+                                       HumanBytes(bytes)));
+}
+
 OutputFolder::OutputFolder(const std::string& folder, const ArtefactInputs& inputs)
     : folder_(folder), inputs_(inputs) {
   MakeDirectory(folder_);
@@ -123,6 +139,14 @@ std::optional<ArtefactInfo> OutputFolder::Finished() const {
 void OutputFolder::Begin() {
   WriteFileAtomic(PathOf(kPlanFileName), PlanText(inputs_));
   Remove(PathOf(kArtefactManifest));
+}
+
+bool OutputFolder::Has(const std::string& name) const {
+  return Exists(PathOf(name));
+}
+
+void OutputFolder::Drop(const std::string& name) const {
+  Remove(PathOf(name));
 }
 
 std::optional<LayerPatch> OutputFolder::Kept(const std::string& name) const {

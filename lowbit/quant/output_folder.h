@@ -28,6 +28,10 @@ struct ArtefactInputs {
 // is the same folder, or holds other things. Reads little: for before anything expensive.
 void RequireUsableOutput(const std::string& folder, const std::string& model_folder);
 
+// Throws WriteError unless the disk of `folder`, or of the nearest folder above that is there, has `bytes` left.
+void RequireDiskSpace(const std::string& folder, uint64_t bytes);
+uint64_t FreeDiskBytes(const std::string& folder);  // UINT64_MAX where the system does not say
+
 class OutputFolder {
  public:
   // Makes the folder if need be, locks it, and removes what killed processes left. Throws Error{kConflict}
@@ -42,12 +46,16 @@ class OutputFolder {
   // Before the first file: writes the plan, and takes back a lowbit.json whose files are not all good.
   void Begin();
 
+  // Whether an earlier run left a file of this name, good or not.
+  bool Has(const std::string& name) const;
   // A file that an earlier run finished; nullopt when there is none, or none that is good.
   std::optional<LayerPatch> Kept(const std::string& name) const;
 
   // Writes a file; describes one that is there and holds `patch`.
   ArtefactFile Write(const std::string& name, const LayerPatch& patch) const;
   ArtefactFile Describe(const std::string& name, const LayerPatch& patch) const;
+
+  void Drop(const std::string& name) const;
 
   // After an error: when no file of the artefact was written yet, nothing of the folder stays.
   void GiveUp() noexcept;

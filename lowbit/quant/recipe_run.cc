@@ -2,26 +2,13 @@
 #include "lowbit/quant/recipe_run.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <set>
+#include <utility>
 
-#include "lowbit/base/human.h"
 #include "lowbit/base/log.h"
 
 namespace lowbit {
-namespace fs = std::filesystem;
-
 namespace {
-
-void RequireDiskSpace(const std::string& folder, const std::vector<PlannedFile>& files) {
-  uint64_t needed = 0;
-  for (const PlannedFile& file : files) needed += file.Bytes();
-  std::error_code code;
-  const fs::space_info space = fs::space(folder, code);
-  if (code || space.available >= needed) return;
-  throw WriteError(folder, fmt::format("{} free on this disk, expected at least {}",
-                                       HumanBytes(space.available), HumanBytes(needed)));
-}
 
 // Weights of an odd kind among those that were rounded between `before` and `after`.
 void NoteOddOnes(const std::string& name, const PackedTensor& packed, const RoundingError& before,
@@ -49,28 +36,59 @@ RecipeRun::RecipeRun(const QuantizeJob& job, const QuantizeCell& cell, const Art
       inputs_(inputs),
       held_out_(HeldOutOf(job)),
       out_(cell.out_folder, inputs),
-      finished_(out_.Finished()),
       rounder_(job.model, cell.recipe, job.backend.threads()) {
-  if (!finished_) return;
-  finished_->base_folder = job.model.checkpoint().folder();  // it may have moved since
-  result_ = {*finished_, finished_->files.size()};
+  if (std::optional<ArtefactInfo> info = out_.Finished()) {
+    finished_ = true;
+    info->base_folder = job.model.checkpoint().folder();  // it may have moved since
+    result_.info = std::move(*info);
+    result_.kept_files = result_.info.files.size();
+    out_.Finish(result_.info);
+    if (Measures() && result_.info.held_out != held_out_) {
+      result_.info.notes.push_back(result_.info.held_out.empty()
+                                       ? "made without held-out rows: no output errors"
+                                       : "output errors are of other held-out rows than this run's");
+    }
+    return;
+  }
+  for (const PlannedFile& file : rounder_.files()) kept_.push_back(out_.Has(file.name));
+  layers_to_make_ = job.model.layout().layers.size();
+  while (layers_to_make_ > 0 && kept_[layers_to_make_ - 1]) --layers_to_make_;
+}
+
+uint64_t RecipeRun::MissingBytes() const {
+  uint64_t bytes = 0;
+  for (size_t file = 0; file < kept_.size(); ++file)
+    bytes += kept_[file] ? 0 : rounder_.files()[file].Bytes();
+  return bytes;
 }
 
 void RecipeRun::Begin() {
-  RequireDiskSpace(out_.path(), rounder_.files());
   out_.Begin();
-  for (const PlannedFile& file : rounder_.files()) {
-    const std::optional<LayerPatch> kept = out_.Kept(file.name);
-    const bool is_head = file.name == kHeadFileName;
-    const std::string measured = kept && kept->output_errors ? kept->output_errors->rows : "";
-    kept_.push_back(kept && file.Describes(kept->packed) && (is_head || measured == held_out_));
-  }
 }
 
-size_t RecipeRun::LayersToMake() const {
-  size_t layers = job_.model.layout().layers.size();
-  while (layers > 0 && kept_[layers - 1]) --layers;
-  return layers;
+void RecipeRun::Fail(std::exception_ptr failure) noexcept {
+  failure_ = std::move(failure);
+  stream_.reset();
+  patch_ = {};
+  GiveUp();
+}
+
+void RecipeRun::ReadKept(size_t file) {
+  patch_ = {};
+  if (!kept_[file]) return;
+  const PlannedFile& planned = rounder_.files()[file];
+  const bool is_layer = file < job_.model.layout().layers.size();
+  std::optional<LayerPatch> kept = out_.Kept(planned.name);
+  const std::string measured = kept && kept->output_errors ? kept->output_errors->rows : "";
+  if (kept && planned.Describes(kept->packed) && (!is_layer || measured == held_out_)) {
+    patch_ = std::move(*kept);
+    return;
+  }
+  kept_[file] = false;
+  if (!LearnsOrMeasures() || !is_layer || file < layers_to_make_) return;
+  out_.Drop(planned.name);  // what it was made from has gone by
+  starts_over_ = true;
+  GiveUp();
 }
 
 void RecipeRun::Follow(std::unique_ptr<CalibrationStream> stream) {
@@ -80,9 +98,8 @@ void RecipeRun::Follow(std::unique_ptr<CalibrationStream> stream) {
 
 void RecipeRun::DoLayer(size_t layer, const LayerWeights& weights, LayerRecord& record,
                         const CalibrationStream* floats, const HeldOutStream* held_out) {
-  LayerPatch patch;
+  LayerPatch patch = std::exchange(patch_, {});
   const bool is_new = !kept_[layer];
-  if (!is_new) patch = out_.Kept(rounder_.files()[layer].name).value_or(LayerPatch());
   std::optional<RescaledLayer> rescaled;
   const RoundingError before = rounder_.error();
   if (is_new && cell_.recipe.awq) rescaled = Rescale(layer, weights, record, *floats, patch);
@@ -234,18 +251,18 @@ void RecipeRun::DoOwnLayer(size_t layer, const LayerWeights& weights, const Resc
 }
 
 void RecipeRun::DoHead() {
+  stream_.reset();
   const size_t layers = job_.model.layout().layers.size();
   for (size_t file = layers; file < rounder_.files().size(); ++file) {
-    const bool is_kept = kept_[file];
-    LayerPatch patch;
-    if (is_kept) patch = out_.Kept(rounder_.files()[file].name).value_or(LayerPatch());
+    ReadKept(file);
+    LayerPatch patch = std::exchange(patch_, {});
     for (const PlannedMatrix& matrix : rounder_.files()[file].matrices) {
       const RoundingError before = rounder_.error();
       PackedTensor& packed = patch.packed[matrix.name];
-      rounder_.RoundOne(file, matrix, nullptr, !is_kept, packed);
-      if (!is_kept) NoteOddOnes(matrix.name, packed, before, rounder_.error(), patch.notes);
+      rounder_.RoundOne(file, matrix, nullptr, !kept_[file], packed);
+      if (!kept_[file]) NoteOddOnes(matrix.name, packed, before, rounder_.error(), patch.notes);
     }
-    Write(file, std::move(patch), is_kept);
+    Write(file, std::move(patch), kept_[file]);
   }
 }
 
@@ -273,33 +290,27 @@ void RecipeRun::GiveUp() noexcept {
   out_.GiveUp();
 }
 
-QuantizeResult RecipeRun::Finish() {
-  if (!IsFinished()) {
-    FinishWriting();
-    ArtefactInfo& info = result_.info;
-    info.base_folder = job_.model.checkpoint().folder();
-    info.base_bytes = job_.model.checkpoint().TensorBytes();
-    info.weights_hash = inputs_.weights_hash;
-    info.config_hash = inputs_.config_hash;
-    info.recipe = inputs_.recipe;
-    info.calibration = inputs_.calibration;
-    info.held_out = held_out_;
-    info.code_version = inputs_.code_version;
-    info.layers = job_.model.layout().layers.size();
-    info.has_head = cell_.recipe.head.has_value();
-    rounder_.Describe(info);
-    if (job_.calibration != nullptr && held_out_.empty()) {
-      info.notes.push_back("the calibration text has no tokens behind the set to hold out: no output errors");
-    }
-    info.seconds = watch_.Seconds();
+void RecipeRun::Finish() {
+  const Stopwatch watch;
+  FinishWriting();
+  ArtefactInfo& info = result_.info;
+  info.base_folder = job_.model.checkpoint().folder();
+  info.base_bytes = job_.model.checkpoint().TensorBytes();
+  info.weights_hash = inputs_.weights_hash;
+  info.config_hash = inputs_.config_hash;
+  info.recipe = inputs_.recipe;
+  info.calibration = inputs_.calibration;
+  info.held_out = held_out_;
+  info.code_version = inputs_.code_version;
+  info.layers = job_.model.layout().layers.size();
+  info.has_head = cell_.recipe.head.has_value();
+  rounder_.Describe(info);
+  if (job_.calibration != nullptr && held_out_.empty()) {
+    info.notes.push_back("the calibration text has no tokens behind the set to hold out: no output errors");
   }
-  out_.Finish(result_.info);
-  if (IsFinished() && !held_out_.empty() && result_.info.held_out != held_out_) {
-    result_.info.notes.push_back(result_.info.held_out.empty()
-                                     ? "made without held-out rows: no output errors"
-                                     : "output errors are of other held-out rows than this run's");
-  }
-  return result_;
+  info.seconds = seconds_ + watch.Seconds();
+  out_.Finish(info);
+  finished_ = true;
 }
 
 }  // namespace lowbit

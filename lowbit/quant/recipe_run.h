@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "lowbit/base/files.h"
 #include "lowbit/base/stopwatch.h"
 #include "lowbit/quant/awq_layer.h"
 #include "lowbit/quant/calibration_stream.h"
@@ -23,10 +24,24 @@ class RecipeRun {
   // Opens and locks the cell's folder. Throws what OutputFolder throws.
   RecipeRun(const QuantizeJob& job, const QuantizeCell& cell, const ArtefactInputs& inputs);
 
-  // Whether the folder holds the finished artefact already.
-  bool IsFinished() const { return finished_.has_value(); }
+  // Whether the folder holds the finished artefact, from an earlier run or made now.
+  bool IsFinished() const { return finished_; }
+  // Whether there is work to do: neither finished nor failed, nor set aside.
+  bool IsActive() const { return !finished_ && !failure_ && !starts_over_; }
+  // A kept file turned out damaged where it cannot be made any more. It is gone; another run makes it.
+  bool StartsOver() const { return starts_over_; }
+  const std::exception_ptr& failure() const { return failure_; }
+  double seconds() const { return seconds_; }  // of Do
 
-  // Before the first layer: the plan file, and which files are there.
+  // Work of this recipe, whose time is its own. An exception ends this run and not the others; WriteErrors and
+  // requests to stop go on to the caller.
+  template <class F>
+  void Do(const F& work);
+  // What is finished of the artefact stays, and what the run holds is given up.
+  void Fail(std::exception_ptr failure) noexcept;
+
+  uint64_t MissingBytes() const;  // of files that are not there
+  // Before the first layer: the plan file.
   void Begin();
 
   bool HasOwnStream() const { return rounder_.MethodOf(0).Learns(cell_.recipe) == Stream::kOwn; }
@@ -36,10 +51,19 @@ class RecipeRun {
   }
   // What it wants to know of a layer that the full-precision model passes through.
   RecordNeeds Needs(size_t layer) const;
-  bool Misses(size_t layer) const { return !kept_[layer]; }
-  size_t LayersToMake() const;  // up to and with the last layer that is missing
+  bool Learns() const { return HasOwnStream() || LearnsFromFloat(); }
+  // Whether what it loses is measured on held-out rows.
+  bool Measures() const { return !held_out_.empty(); }
+  bool LearnsOrMeasures() const { return Learns() || Measures(); }
+  // Whether it has to do with what the full-precision model makes of any tokens.
+  bool SharesPass() const { return LearnsFromFloat() || Measures(); }
+  size_t LayersToMake() const { return layers_to_make_; }  // up to and with the last that was not there
   // Its own calibration rows, where it learns from them.
   void Follow(std::unique_ptr<CalibrationStream> stream);
+
+  // What an earlier run left of a file. Before Misses and DoLayer.
+  void ReadKept(size_t file);
+  bool Misses(size_t layer) const { return !kept_[layer]; }
 
   // One layer, from an earlier run or made now. `record`: what the full-precision model did in it, by `floats`,
   // for methods that learn from that. `held_out`: has been through this layer; nullptr where there is none.
@@ -48,7 +72,8 @@ class RecipeRun {
   void DoHead();
 
   // Waits for the last file and writes the manifest.
-  QuantizeResult Finish();
+  void Finish();
+  const QuantizeResult& result() const { return result_; }
   // After an error: the file that is being written is finished first, as it may stay.
   void GiveUp() noexcept;
 
@@ -75,14 +100,30 @@ class RecipeRun {
   ArtefactInputs inputs_;
   std::string held_out_;  // HeldOutKey; empty without such rows
   OutputFolder out_;
-  std::optional<ArtefactInfo> finished_;
   ModelRounder rounder_;
-  Stopwatch watch_;
-  std::vector<bool> kept_;  // by file: whole and good, from an earlier run
+  bool finished_ = false, starts_over_ = false;
+  std::exception_ptr failure_;
+  double seconds_ = 0;
+  std::vector<bool> kept_;  // by file: there, and once it was read whole and good, from an earlier run
+  size_t layers_to_make_ = 0;
+  LayerPatch patch_;  // the kept file that was read last
   std::unique_ptr<CalibrationStream> stream_;
   QuantizeResult result_;
   std::future<ArtefactFile> writing_;
   std::string written_;
 };
+
+template <class F>
+void RecipeRun::Do(const F& work) {
+  const Stopwatch watch;
+  try {
+    work();
+  } catch (const WriteError&) {
+    throw;
+  } catch (const std::exception&) {
+    Fail(std::current_exception());
+  }
+  seconds_ += watch.Seconds();
+}
 
 }  // namespace lowbit

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// One lane on its way through the layers: what its recipes share is read and computed once.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "lowbit/quant/layer_stream.h"
+#include "lowbit/quant/recipe_run.h"
+
+namespace lowbit {
+
+class Sweep {
+ public:
+  // All must outlive this. A run that fails is marked, and the others go on.
+  Sweep(const QuantizeJob& job, const QuantizeLane& lane, std::span<RecipeRun* const> runs)
+      : job_(job), lane_(lane), runs_(runs) {}
+
+  // Makes what is missing. Throws only what ends all of them: WriteError, a request to stop.
+  void Run();
+
+  // What runs that learn from the full-precision model, or are measured beside it, have in common, and how many these
+  // are.
+  double shared_seconds() const { return shared_seconds_; }
+  size_t shared_by() const { return shared_by_; }
+
+ private:
+  std::vector<RecipeRun*> Active() const;
+  std::unique_ptr<CalibrationStream> NewStream() const;
+  using Concerns = bool (RecipeRun::*)() const;  // which runs some work is for
+  template <class F>
+  void DoShared(Concerns concerns, const F& work);
+  bool IsNeeded(Concerns concerns, size_t layer) const;
+  void OpenStreams();
+  void DoLayer(size_t layer);
+
+  const QuantizeJob& job_;
+  const QuantizeLane& lane_;
+  std::span<RecipeRun* const> runs_;
+  std::unique_ptr<CalibrationStream> float_;
+  std::unique_ptr<HeldOutStream> held_out_;
+  double shared_seconds_ = 0;
+  size_t shared_by_ = 0;
+};
+
+}  // namespace lowbit
