@@ -63,6 +63,12 @@ bool HoldsOtherThings(const std::string& folder) {
   return false;
 }
 
+ArtefactFile FileOf(const std::string& path, std::string content, const LayerPatch& patch) {
+  ArtefactFile file{.bytes = fs::file_size(path), .content = std::move(content)};
+  if (patch.output_errors) file.output_errors = patch.output_errors->relative;
+  return file;
+}
+
 }  // namespace
 
 void RequireUsableOutput(const std::string& folder, const std::string& model_folder) {
@@ -132,6 +138,7 @@ std::optional<ArtefactInfo> OutputFolder::Finished() const {
   for (const auto& [name, file] : info.files) {
     const std::optional<LayerPatch> kept = Kept(name);
     if (!kept || ContentHash(*kept) != file.content) return std::nullopt;
+    if (FileOf(PathOf(name), file.content, *kept) != file) return std::nullopt;
   }
   return info;
 }
@@ -159,16 +166,6 @@ std::optional<LayerPatch> OutputFolder::Kept(const std::string& name) const {
     return std::nullopt;
   }
 }
-
-namespace {
-
-ArtefactFile FileOf(const std::string& path, std::string content, const LayerPatch& patch) {
-  ArtefactFile file{.bytes = fs::file_size(path), .content = std::move(content)};
-  if (patch.output_errors) file.output_errors = patch.output_errors->relative;
-  return file;
-}
-
-}  // namespace
 
 ArtefactFile OutputFolder::Write(const std::string& name, const LayerPatch& patch) const {
   std::string content = WritePackedFile(PathOf(name), patch);

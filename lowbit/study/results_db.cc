@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "lowbit/base/files.h"
+#include "lowbit/study/layer_errors.h"
 #include "lowbit/study/sqlite.h"
 
 namespace lowbit {
@@ -22,7 +23,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int64_t kApplicationId = 0x4C4F5742;  // "LOWB"
-constexpr int64_t kSchemaVersion = 1;           // change it with every change of the tables below
+constexpr int64_t kSchemaVersion = 2;           // change it with every change of the tables below
 
 constexpr int kMinFileBytes = 512;  // SQLite's smallest page
 
@@ -208,7 +209,7 @@ void Create(const std::string& path) {
     SqliteFile file(temp, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, kMaxValueBytes);
     file.Run("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = FULL");
     SqliteTransaction transaction(file, SqliteTransaction::Kind::kWrite);
-    for (const char* sql : {kCellsTable, kMetricsTable, kTableView}) file.Run(sql);
+    for (const char* sql : {kCellsTable, kMetricsTable, kLayerErrorsTable, kTableView}) file.Run(sql);
     file.Run(fmt::format("PRAGMA application_id = {}", kApplicationId));
     file.Run(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
     transaction.Commit();
@@ -276,6 +277,7 @@ void CheckSchema(const SqliteFile& file) {
   }
   CheckTable(file, "cells", kCellsTable);
   CheckTable(file, "metrics", kMetricsTable);
+  if (version >= kLayerErrorsSince) CheckTable(file, "layer_errors", kLayerErrorsTable);
   // Pages, indexes, types and CHECKs: a few milliseconds for thousands of rows.
   SqliteStatement check(file, "PRAGMA integrity_check(1)");
   std::string verdict;
@@ -293,6 +295,7 @@ std::string BadNumberIn(const CellRow& row) {
       return fmt::format("the standard error of {} is {}", metric.name, *metric.standard_error);
     }
   }
+  if (const std::string errors = BadLayerErrors(row.layer_errors); !errors.empty()) return errors;
   if (row.storage) {
     for (const double bpw : {row.storage->quantized_bpw, row.storage->model_bpw}) {
       if (bad(bpw) || bpw == 0) return fmt::format("bits per weight is {}", bpw);
@@ -330,6 +333,7 @@ ResultsDb ResultsDb::Open(const std::string& path, Mode mode, std::chrono::milli
   } else {
     if (file.IsReadOnly()) throw WriteError(path, "is read-only, expected to write");
     file.Run("PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON");
+    if (!HasLayerErrors(file)) AddLayerErrorsTable(file);
   }
   return ResultsDb(std::move(impl));
 }
@@ -364,6 +368,7 @@ void ResultsDb::Put(const CellRow& row) {
     metrics.Bind(cell).Bind(uint64_t{i}).Bind(m.name).Bind(m.value).Bind(m.standard_error).Bind(m.n);
     metrics.Bind(m.higher_is_better).Step();
   }
+  PutLayerErrors(file, cell, row.layer_errors);
   transaction.Commit();
 }
 
@@ -372,6 +377,7 @@ std::vector<CellRow> ResultsDb::Impl::Read(const std::string& where, std::option
   SqliteStatement cells(file, fmt::format("SELECT {}, id FROM cells {}", Columns().names, where));
   SqliteStatement metrics(file, R"(SELECT name, value, stderr, n, higher_is_better FROM metrics
                                    WHERE cell_id = ? ORDER BY position)");
+  const bool has_layer_errors = HasLayerErrors(file);
   if (key) cells.Bind(*key);
   std::vector<CellRow> rows;
   while (cells.Step()) {
@@ -392,6 +398,7 @@ std::vector<CellRow> ResultsDb::Impl::Read(const std::string& where, std::option
       metrics.Get(m.n);
       metrics.Get(m.higher_is_better);
     }
+    if (has_layer_errors) row.layer_errors = ReadLayerErrors(file, id);
     // What a CHECK cannot say (across two tables, about infinity) is said here.
     std::string bad = BadNumberIn(row);
     if (bad.empty()) bad = Contradiction(row);

@@ -58,6 +58,17 @@ struct CellProvenance {
   bool operator==(const CellProvenance&) const = default;
 };
 
+// What a layer of the quantized model loses on rows that no method learned from: the squared norm of its outputs'
+// change over that of the outputs. docs/calibration.md.
+struct LayerError {
+  uint32_t layer = 0;
+  std::string
+      part;  // "self_attn.q_proj", of a mixture all experts' "mlp.experts.up_proj"; "layer": all of it
+  double relative = 0;
+
+  bool operator==(const LayerError&) const = default;
+};
+
 struct CellRow {
   std::string key;           // identifies the cell's inputs; unique in the database (the runner defines it)
   std::string model;         // as shown to people
@@ -75,7 +86,8 @@ struct CellRow {
   std::string notes;              // what was done otherwise than asked, one per line; else empty
 
   std::vector<Metric> metrics;  // in the task's order; none for a failed cell, at least one for a done one
-  std::optional<CellStorage> storage;  // always there for a done cell
+  std::vector<LayerError> layer_errors;  // by layer, then part; empty: not measured
+  std::optional<CellStorage> storage;    // always there for a done cell
   CellProvenance provenance;
 
   bool operator==(const CellRow&) const = default;

@@ -62,6 +62,7 @@ CellRow FullRow(const std::string& key = "key-1") {
   row.notes = "layer 3: one dead column\nlayer 5: another";
   row.metrics = {{"perplexity", 86.031234567890123, 0.25, 51100, false},
                  {"acc", 0.5, std::nullopt, 70, true}};
+  row.layer_errors = {{0, "layer", 0.015625}, {0, "mlp.up_proj", 0}, {1, "layer", 0.25}};
   row.storage = CellStorage{4.25, 5.5, 350'000'000};
   row.provenance = {.weights_hash = "wh",
                     .tokenizer_hash = "th",
@@ -169,6 +170,7 @@ TEST_F(ResultsDbTest, NumbersThatAreNotFiniteAreRefused) {
   for (const auto& [text, change] : std::vector<std::pair<std::string, void (*)(CellRow&, double)>>{
            {"perplexity is", [](CellRow&r, double x) { r.metrics[0].value = x; }},
            {"standard error of acc", [](CellRow&r, double x) { r.metrics[1].standard_error = x; }},
+           {"output error of layer 1 layer", [](CellRow&r, double x) { r.layer_errors[2].relative = x; }},
            {"bits per weight", [](CellRow&r, double x) { r.storage->model_bpw = x; }},
            {"time is", [](CellRow&r, double x) { r.provenance.eval_seconds = x; }}}) {
     for (const double value : {nan, inf, -inf}) {
@@ -206,6 +208,34 @@ TEST_F(ResultsDbTest, ACellThatCannotBeWrittenLeavesNoTrace) {
   EXPECT_THAT(db.All(), testing::ElementsAre(FailedRow("key")));
 }
 
+// As lowbit made them before there was the table.
+void MakeVersion1(const std::string& path) {
+  Sql(path, "DROP TABLE layer_errors; PRAGMA user_version = 1");
+}
+
+TEST_F(ResultsDbTest, ADatabaseWithoutOutputErrorsIsReadAndGetsThemWhenItIsWritten) {
+  CellRow before = FullRow("before"), after = FullRow("after");
+  MakeDatabase({before});
+  MakeVersion1(path_);
+  before.layer_errors.clear();
+  EXPECT_THAT(ResultsDb::Open(path_, kRead).All(), testing::ElementsAre(before));
+  EXPECT_EQ(Sql(path_, "PRAGMA user_version"), "1") << "reading changes nothing";
+  MakeDatabase({after});
+  EXPECT_THAT(ResultsDb::Open(path_, kRead).All(), testing::ElementsAre(before, after));
+  EXPECT_EQ(Sql(path_, "PRAGMA user_version"), "2");
+}
+
+TEST_F(ResultsDbTest, OutputErrorsLeaveWithTheirCell) {
+  MakeDatabase({FullRow("a"), FailedRow("b")});
+  EXPECT_EQ(Sql(path_, "SELECT count(*) FROM layer_errors"), "3");
+  Sql(path_, "PRAGMA foreign_keys = ON; DELETE FROM cells WHERE key = 'a'");
+  EXPECT_EQ(Sql(path_, "SELECT count(*) FROM layer_errors"), "0");
+  CellRow twice = FullRow("c");
+  twice.layer_errors.push_back(twice.layer_errors[0]);
+  ResultsDb db = ResultsDb::Open(path_, kWrite);
+  ExpectError(ErrorKind::kNumeric, path_, "parts of their own", [&] { db.Put(twice); });
+}
+
 TEST_F(ResultsDbTest, OneFileIsAllThereIs) {
   MakeDatabase({FullRow()});
   EXPECT_THAT(std::vector<fs::path>(fs::directory_iterator(folder_), {}),
@@ -222,7 +252,7 @@ TEST_F(ResultsDbTest, ViewForPeopleListsFullPrecisionFirst) {
 }
 
 TEST_F(ResultsDbTest, WhatIsNotOurDatabaseIsRefusedWithItsPath) {
-  const std::string newer = "PRAGMA user_version = 2", none = "PRAGMA user_version = 0";
+  const std::string newer = "PRAGMA user_version = 3", none = "PRAGMA user_version = 0";
   struct Case {
     std::string name;
     ErrorKind kind;
@@ -237,7 +267,7 @@ TEST_F(ResultsDbTest, WhatIsNotOurDatabaseIsRefusedWithItsPath) {
            {"another application", ErrorKind::kContent, "another application",
             sql("PRAGMA application_id = 252006674")},
            {"no application", ErrorKind::kContent, "another application", sql("PRAGMA application_id = 0")},
-           {"newer schema", ErrorKind::kConflict, "newer lowbit (schema 2)", sql(newer)},
+           {"newer schema", ErrorKind::kConflict, "newer lowbit (schema 3)", sql(newer)},
            {"no schema version", ErrorKind::kContent, "schema version 0", sql(none)},
            {"column added", ErrorKind::kContent, "table 'cells' has other columns",
             sql("ALTER TABLE cells ADD COLUMN x TEXT")},

@@ -45,6 +45,15 @@ CellStorage StorageOf(const ArtefactInfo& info) {
   return {info.BitsPerQuantizedWeight(), info.BitsPerModelWeight(), info.model_bits / 8};
 }
 
+std::vector<LayerError> LayerErrorsOf(const ArtefactInfo& info) {
+  std::vector<LayerError> errors;
+  for (size_t l = 0; l < info.layers; ++l) {
+    for (const auto& [part, relative] : info.files.at(LayerFileName(l)).output_errors)
+      errors.push_back({static_cast<uint32_t>(l), part, relative});
+  }
+  return errors;
+}
+
 uint32_t StoredBits(const CheckpointSource& source) {
   const std::string first =
       ModelLayout::LayerPrefix(0) + source.layout().layers[0].linears[0].name + ".weight";
@@ -83,6 +92,7 @@ class QuantizedModel {
       source_ = std::make_unique<ArtefactSource>(folder_.string());
     }
     row.storage = StorageOf(info_);
+    row.layer_errors = LayerErrorsOf(info_);
     row.notes = fmt::format("{}", fmt::join(info_.notes, "\n"));
     return *source_;
   }
@@ -215,6 +225,7 @@ void MarkFailed(CellRow& row, ErrorKind kind, const std::string& what) {
   row.error_kind = Name(kind);
   row.error = what;
   row.metrics.clear();
+  row.layer_errors.clear();
   if (!BadNumberIn(row).empty()) row.storage.reset();
 }
 

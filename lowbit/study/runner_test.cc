@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <limits>
 #include <stdexcept>
@@ -13,6 +14,7 @@
 #include "lowbit/base/files.h"
 #include "lowbit/base/stop.h"
 #include "lowbit/base/test_folder.h"
+#include "lowbit/checkpoint/safetensors.h"
 
 namespace lowbit {
 namespace {
@@ -116,6 +118,38 @@ TEST_F(RunPlanTest, ARequestToStopEndsTheStudyAndKeepsTheLayers) {
   EXPECT_EQ(left_[0].recipe, "full");
   const fs::path layer = folder_.File(".lowbit-scratch/demo-qwen3/rtn-w8-channel/layer-00000.safetensors");
   EXPECT_TRUE(fs::exists(layer));
+}
+
+// A channel that is 0 whatever the text: GPTQ is not what was asked for there, and the row says so.
+TEST_F(RunPlanTest, NotesAndOutputErrorsOfTheQuantizedModelAreInItsRow) {
+  const TestFolder model;
+  model.CopyFrom(kDemo);
+  const std::string path = model.File("model.safetensors");
+  size_t at = 0;
+  {
+    const SafetensorsFile file(path);
+    at = file.header().data_start + file.Find("model.layers.2.input_layernorm.weight")->begin + 2 * 5;
+  }
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(at)).write("\0", 2);
+  file.close();
+  folder_.Write(
+      "text.txt",
+      "Enough words for some windows of a few tokens, and then some more of them, and these are held out. "
+      "Nobody learns from what stands at the end, it is for measuring alone, as far as it goes.");
+  folder_.Write(
+      "study.yaml",
+      "study: s\nmodels: [" + model.path() +
+          "]\nrecipes: [full, gptq-w8-channel, rtn-w8-channel]\ncalibration: {file: text.txt, samples: 2, "
+          "length: 8}\ntasks: [{task: 'text:text.txt', window: 8}]\n");
+  const std::vector<CellRow> rows = Rows([] { return Measurement{"perplexity", 2, std::nullopt, 1, false}; });
+  ASSERT_EQ(rows.size(), 3u);
+  for (const CellRow& row : rows) {
+    EXPECT_EQ(row.status, CellStatus::kDone) << row.error;
+    EXPECT_EQ(row.layer_errors.size(), row.method == "full" ? 0u : 4u * 8) << row.recipe;
+    for (const LayerError& e : row.layer_errors) EXPECT_LT(e.relative, 0.1) << e.layer << " " << e.part;
+  }
+  EXPECT_THAT(rows[1].notes, HasSubstr("layer 2: attn_in: 1 of 256 inputs always 0"));
 }
 
 TEST_F(RunPlanTest, LeftoversOfOtherInputsAreMadeAnew) {

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of results.db that says what each layer of a quantized model loses (ResultsDb's own).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lowbit/study/results_db.h"
+#include "lowbit/study/sqlite.h"
+
+namespace lowbit {
+
+inline constexpr int64_t kLayerErrorsSince = 2;  // first schema version with the table
+inline constexpr const char* kLayerErrorsTable = R"(CREATE TABLE layer_errors (
+  cell_id INTEGER NOT NULL REFERENCES cells (id) ON DELETE CASCADE,
+  layer INTEGER NOT NULL CHECK (layer >= 0),
+  part TEXT NOT NULL CHECK (part <> ''),
+  relative_error REAL NOT NULL CHECK (relative_error >= 0),
+  PRIMARY KEY (cell_id, layer, part)
+) STRICT)";
+
+bool HasLayerErrors(const SqliteFile& file);
+
+// Gives a database of schema version 1 the table, unless another process has done so meanwhile.
+void AddLayerErrorsTable(SqliteFile& file);
+
+// Of one cell. Inside the caller's transaction.
+void PutLayerErrors(const SqliteFile& file, int64_t cell, const std::vector<LayerError>& errors);
+std::vector<LayerError> ReadLayerErrors(const SqliteFile& file, int64_t cell);
+
+// Why these cannot be a cell's, in words; empty when they can.
+std::string BadLayerErrors(const std::vector<LayerError>& errors);
+
+}  // namespace lowbit
