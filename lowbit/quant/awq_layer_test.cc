@@ -97,7 +97,8 @@ class AwqLayerOf : public testing::TestWithParam<const char*> {
                                                 .row_weights = loss == AwqLoss::kHessianRows});
       const StagedLayer::Job staged = stream.JobOf(l, 4);
       const Place place(GetParam());
-      AwqLayerJob job{staged.config, staged.layout, *backend_, spec_, record.inputs, place, false};
+      AwqLayerJob job{staged.config, staged.layout, *backend_, [&](auto&&) { return spec_; },
+                      record.inputs, place,         false};
       if (loss == AwqLoss::kHessianRows) job.row_weights = &record.row_weights;
       if (loss == AwqLoss::kBlock) {
         job.loss_of = [&](const LayerStep& step) { return stream.LossOf(staged, weights, step, record); };
