@@ -73,9 +73,11 @@ void AddCosts(Report& report, const Rows& rows) {
   double quantize = 0, eval = 0;
   uint64_t peak = 0;
   for (const CellRow* row : rows) {
-    quantize += row->provenance.quantize_seconds.value_or(0);
-    eval += row->provenance.eval_seconds.value_or(0);
-    peak = std::max(peak, row->provenance.peak_bytes.value_or(0));
+    const CellProvenance& p = row->provenance;
+    quantize += p.quantize_seconds.value_or(0);
+    if (p.shared_seconds) quantize += *p.shared_seconds / *p.shared_by;  // its share: each of them has a row
+    eval += p.eval_seconds.value_or(0);
+    peak = std::max(peak, p.peak_bytes.value_or(0));
   }
   if (quantize > 0 || eval > 0) {
     AddFact(report, "Time spent",

@@ -54,6 +54,8 @@ std::vector<std::pair<const char*, std::string>> CsvLine(const ReportModel& mode
       {"error", row.error},
       {"notes", row.notes},
       {"quantize_seconds", Exact(p.quantize_seconds)},
+      {"shared_seconds", Exact(p.shared_seconds)},
+      {"shared_by", p.shared_by ? fmt::format("{}", *p.shared_by) : ""},
       {"eval_seconds", Exact(p.eval_seconds)},
       {"peak_bytes", Exact(p.peak_bytes)},
       {"protocol", row.protocol},

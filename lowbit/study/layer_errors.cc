@@ -8,26 +8,6 @@
 #include <utility>
 
 namespace lowbit {
-namespace {
-
-int64_t VersionOf(const SqliteFile& file) {
-  return file.Integer("PRAGMA user_version");
-}
-
-}  // namespace
-
-bool HasLayerErrors(const SqliteFile& file) {
-  return VersionOf(file) >= kLayerErrorsSince;
-}
-
-void AddLayerErrorsTable(SqliteFile& file) {
-  SqliteTransaction transaction(file, SqliteTransaction::Kind::kWrite);
-  if (HasLayerErrors(file)) return;
-  file.Run(kLayerErrorsTable);
-  file.Run(fmt::format("PRAGMA user_version = {}", kLayerErrorsSince));
-  transaction.Commit();
-}
-
 void PutLayerErrors(const SqliteFile& file, int64_t cell, const std::vector<LayerError>& errors) {
   SqliteStatement insert(file, "INSERT INTO layer_errors VALUES (?, ?, ?, ?)");
   for (const LayerError& e : errors) {

@@ -19,11 +19,6 @@ inline constexpr const char* kLayerErrorsTable = R"(CREATE TABLE layer_errors (
   PRIMARY KEY (cell_id, layer, part)
 ) STRICT)";
 
-bool HasLayerErrors(const SqliteFile& file);
-
-// Gives a database of schema version 1 the table, unless another process has done so meanwhile.
-void AddLayerErrorsTable(SqliteFile& file);
-
 // Of one cell. Inside the caller's transaction.
 void PutLayerErrors(const SqliteFile& file, int64_t cell, const std::vector<LayerError>& errors);
 std::vector<LayerError> ReadLayerErrors(const SqliteFile& file, int64_t cell);

@@ -30,8 +30,8 @@ constexpr int kMinFileBytes = 512;  // SQLite's smallest page
 // Our own rows stay far below; a longer value comes from another hand.
 constexpr int kMaxValueBytes = 16 << 20;
 
-// The tables are compared with this text when a file is opened, character by character.
-constexpr const char* kCellsTable = R"(CREATE TABLE cells (
+// The tables are compared with these texts when a file is opened, character by character.
+constexpr const char* kCellsTableBegin = R"(CREATE TABLE cells (
   id INTEGER PRIMARY KEY,
   key TEXT NOT NULL UNIQUE CHECK (key <> ''),
   model TEXT NOT NULL CHECK (model <> ''),
@@ -61,10 +61,20 @@ constexpr const char* kCellsTable = R"(CREATE TABLE cells (
   cores INTEGER NOT NULL CHECK (cores BETWEEN 0 AND 4294967295),
   threads INTEGER NOT NULL CHECK (threads BETWEEN 0 AND 4294967295),
   quantize_seconds REAL CHECK (quantize_seconds >= 0),
-  eval_seconds REAL CHECK (eval_seconds >= 0),
+)";
+
+constexpr const char* kCellsTableSince2 = R"(  shared_seconds REAL CHECK (shared_seconds >= 0),
+  shared_by INTEGER CHECK (shared_by BETWEEN 1 AND 4294967295),
+)";
+
+constexpr const char* kCellsTableEnd = R"(  eval_seconds REAL CHECK (eval_seconds >= 0),
   peak_bytes INTEGER CHECK (peak_bytes >= 0),
   started TEXT NOT NULL
 ) STRICT)";
+
+std::string CellsTable(int64_t version) {
+  return std::string(kCellsTableBegin) + (version >= 2 ? kCellsTableSince2 : "") + kCellsTableEnd;
+}
 
 constexpr const char* kMetricsTable = R"(CREATE TABLE metrics (
   cell_id INTEGER NOT NULL REFERENCES cells (id) ON DELETE CASCADE,
@@ -116,7 +126,7 @@ void Decode(const EncodedColumns& columns, CellRow& row) {
 // The columns of `cells` but its id, each with its place in the row: what is written, what is read and
 // in which order is said here once.
 template <class Row, class Encoded, class Visitor>
-void VisitColumns(Row& row, Encoded& encoded, Visitor&& visit) {
+void VisitColumns(int64_t version, Row& row, Encoded& encoded, Visitor&& visit) {
   visit("key", row.key);
   visit("model", row.model);
   visit("model_folder", row.model_folder);
@@ -145,6 +155,10 @@ void VisitColumns(Row& row, Encoded& encoded, Visitor&& visit) {
   visit("cores", row.provenance.cores);
   visit("threads", row.provenance.threads);
   visit("quantize_seconds", row.provenance.quantize_seconds);
+  if (version >= 2) {
+    visit("shared_seconds", row.provenance.shared_seconds);
+    visit("shared_by", row.provenance.shared_by);
+  }
   visit("eval_seconds", row.provenance.eval_seconds);
   visit("peak_bytes", row.provenance.peak_bytes);
   visit("started", row.provenance.started);
@@ -154,11 +168,11 @@ struct ColumnLists {
   std::string names, marks;  // "key, model, …" and "?, ?, …"
 };
 
-ColumnLists Columns() {
+ColumnLists Columns(int64_t version) {
   CellRow row;
   EncodedColumns encoded;
   ColumnLists lists;
-  VisitColumns(row, encoded, [&lists](const char* name, const auto&) {
+  VisitColumns(version, row, encoded, [&lists](const char* name, const auto&) {
     const char* comma = lists.names.empty() ? "" : ", ";
     lists.names += std::string(comma) + name;
     lists.marks += std::string(comma) + "?";
@@ -181,6 +195,10 @@ std::string Contradiction(const CellRow& row) {
   if (done == row.metrics.empty()) return "metrics belong to a done cell";
   if (done && !row.storage.has_value()) return "a done cell says what the model takes";
   if (row.storage && row.storage->model_bytes == 0) return "a model of 0 bytes";
+  const CellProvenance& p = row.provenance;
+  if (p.shared_seconds.has_value() != p.shared_by.has_value() || p.shared_by.value_or(1) == 0) {
+    return "shared time belongs to one recipe or more";
+  }
   std::set<std::string_view> names;
   for (const Metric& metric : row.metrics) {
     if (metric.name.empty() || !names.insert(metric.name).second) return "metrics need names of their own";
@@ -209,7 +227,9 @@ void Create(const std::string& path) {
     SqliteFile file(temp, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, kMaxValueBytes);
     file.Run("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = FULL");
     SqliteTransaction transaction(file, SqliteTransaction::Kind::kWrite);
-    for (const char* sql : {kCellsTable, kMetricsTable, kLayerErrorsTable, kTableView}) file.Run(sql);
+    for (const std::string& sql : {CellsTable(kSchemaVersion), std::string(kMetricsTable),
+                                   std::string(kLayerErrorsTable), std::string(kTableView)})
+      file.Run(sql);
     file.Run(fmt::format("PRAGMA application_id = {}", kApplicationId));
     file.Run(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
     transaction.Commit();
@@ -256,8 +276,8 @@ void CheckTable(const SqliteFile& file, const char* name, std::string_view expec
                           sql.empty() ? "is missing" : "has other columns"));
 }
 
-// Throws unless the open file is a whole results database of a schema we know.
-void CheckSchema(const SqliteFile& file) {
+// Throws unless the open file is a whole results database of a schema we know. Returns its version.
+int64_t CheckSchema(const SqliteFile& file) {
   const Place place(file.path());
   if (const int64_t id = file.Integer("PRAGMA application_id"); id != kApplicationId) {
     throw Error(ErrorKind::kContent, place,
@@ -275,7 +295,7 @@ void CheckSchema(const SqliteFile& file) {
     throw Error(ErrorKind::kContent, place,
                 fmt::format("has schema version {}, expected 1 or more", version));
   }
-  CheckTable(file, "cells", kCellsTable);
+  CheckTable(file, "cells", CellsTable(version));
   CheckTable(file, "metrics", kMetricsTable);
   if (version >= kLayerErrorsSince) CheckTable(file, "layer_errors", kLayerErrorsTable);
   // Pages, indexes, types and CHECKs: a few milliseconds for thousands of rows.
@@ -283,6 +303,26 @@ void CheckSchema(const SqliteFile& file) {
   std::string verdict;
   if (check.Step()) check.Get(verdict);
   if (verdict != "ok") throw Error(ErrorKind::kContent, place, fmt::format("is damaged: {}", verdict));
+  return version;
+}
+
+// From schema 1: the same rows in a table with the new columns, which are NULL. All or nothing; another process may
+// have done it meanwhile.
+void Upgrade(SqliteFile& file) {
+  // So that what refers to the table by name, ours and other people's, keeps the name.
+  file.Run("PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON");
+  SqliteTransaction transaction(file, SqliteTransaction::Kind::kWrite);
+  if (file.Integer("PRAGMA user_version") == 1) {
+    const std::string names = "id, " + Columns(1).names;
+    file.Run("ALTER TABLE cells RENAME TO cells_1");
+    file.Run(CellsTable(2));
+    file.Run(fmt::format("INSERT INTO cells ({}) SELECT {} FROM cells_1", names, names));
+    file.Run("DROP TABLE cells_1");
+    file.Run(kLayerErrorsTable);
+    file.Run("PRAGMA user_version = 2");
+  }
+  transaction.Commit();
+  file.Run("PRAGMA legacy_alter_table = OFF");
 }
 
 }  // namespace
@@ -302,7 +342,7 @@ std::string BadNumberIn(const CellRow& row) {
     }
   }
   for (const std::optional<double>& seconds :
-       {row.provenance.quantize_seconds, row.provenance.eval_seconds}) {
+       {row.provenance.quantize_seconds, row.provenance.shared_seconds, row.provenance.eval_seconds}) {
     if (bad(seconds.value_or(0))) return fmt::format("time is {} s", *seconds);
   }
   return "";
@@ -311,6 +351,7 @@ std::string BadNumberIn(const CellRow& row) {
 struct ResultsDb::Impl {
   explicit Impl(const std::string& path) : file(path, SQLITE_OPEN_READWRITE, kMaxValueBytes) {}
   SqliteFile file;
+  int64_t version = kSchemaVersion;  // of its tables; an older one is only read
 
   // The rows that `where` selects, with `key` as its parameter if there is one, as of one instant.
   std::vector<CellRow> Read(const std::string& where, std::optional<std::string_view> key);
@@ -327,13 +368,15 @@ ResultsDb ResultsDb::Open(const std::string& path, Mode mode, std::chrono::milli
   auto impl = std::make_unique<Impl>(path);
   SqliteFile& file = impl->file;
   file.SetPatience(patience);
-  CheckSchema(file);
+  impl->version = CheckSchema(file);
   if (mode == Mode::kRead) {
     file.Run("PRAGMA query_only = ON");
   } else {
     if (file.IsReadOnly()) throw WriteError(path, "is read-only, expected to write");
-    file.Run("PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON");
-    if (!HasLayerErrors(file)) AddLayerErrorsTable(file);
+    file.Run("PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL");
+    if (impl->version < kSchemaVersion) Upgrade(file);
+    impl->version = kSchemaVersion;
+    file.Run("PRAGMA foreign_keys = ON");
   }
   return ResultsDb(std::move(impl));
 }
@@ -349,7 +392,7 @@ void ResultsDb::Put(const CellRow& row) {
   if (const std::string bad = BadNumberIn(row); !bad.empty()) throw Error(ErrorKind::kNumeric, place, bad);
   if (const std::string bad = Contradiction(row); !bad.empty()) throw Error(ErrorKind::kInternal, place, bad);
   const EncodedColumns encoded = Encode(row);
-  const ColumnLists columns = Columns();
+  const ColumnLists columns = Columns(kSchemaVersion);
 
   SqliteTransaction transaction(file, SqliteTransaction::Kind::kWrite);
   SqliteStatement(file, "DELETE FROM cells WHERE key = ? AND status = 'failed'").Bind(row.key).Step();
@@ -357,7 +400,8 @@ void ResultsDb::Put(const CellRow& row) {
   if (existing.Bind(row.key).Step()) throw Error(ErrorKind::kConflict, place, "is already done");
   SqliteStatement insert(file,
                          fmt::format("INSERT INTO cells ({}) VALUES ({})", columns.names, columns.marks));
-  VisitColumns(row, encoded, [&insert](const char*, const auto& value) { insert.Bind(value); });
+  VisitColumns(kSchemaVersion, row, encoded,
+               [&insert](const char*, const auto& value) { insert.Bind(value); });
   insert.Step();
   const int64_t cell = sqlite3_last_insert_rowid(file.handle());
 
@@ -374,16 +418,15 @@ void ResultsDb::Put(const CellRow& row) {
 
 std::vector<CellRow> ResultsDb::Impl::Read(const std::string& where, std::optional<std::string_view> key) {
   SqliteTransaction snapshot(file, SqliteTransaction::Kind::kSnapshot);
-  SqliteStatement cells(file, fmt::format("SELECT {}, id FROM cells {}", Columns().names, where));
+  SqliteStatement cells(file, fmt::format("SELECT {}, id FROM cells {}", Columns(version).names, where));
   SqliteStatement metrics(file, R"(SELECT name, value, stderr, n, higher_is_better FROM metrics
                                    WHERE cell_id = ? ORDER BY position)");
-  const bool has_layer_errors = HasLayerErrors(file);
   if (key) cells.Bind(*key);
   std::vector<CellRow> rows;
   while (cells.Step()) {
     CellRow& row = rows.emplace_back();
     EncodedColumns encoded;
-    VisitColumns(row, encoded, [&cells](const char*, auto& value) { cells.Get(value); });
+    VisitColumns(version, row, encoded, [&cells](const char*, auto& value) { cells.Get(value); });
     Decode(encoded, row);
     int64_t id = 0;
     cells.Get(id);
@@ -398,7 +441,7 @@ std::vector<CellRow> ResultsDb::Impl::Read(const std::string& where, std::option
       metrics.Get(m.n);
       metrics.Get(m.higher_is_better);
     }
-    if (has_layer_errors) row.layer_errors = ReadLayerErrors(file, id);
+    if (version >= kLayerErrorsSince) row.layer_errors = ReadLayerErrors(file, id);
     // What a CHECK cannot say (across two tables, about infinity) is said here.
     std::string bad = BadNumberIn(row);
     if (bad.empty()) bad = Contradiction(row);

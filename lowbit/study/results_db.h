@@ -4,7 +4,7 @@
 //
 // One file is enough to copy: no WAL beside it. A row is one transaction, on disk when Put() returns: a
 // process killed at any instant leaves the rows put so far, and the next opening rolls a half-written one
-// back. Only our own schema is accepted, and only whole files (checked at every opening).
+// back. A file of an older schema is read as it is, and upgraded when it is opened to write. Only our own schema is accepted, and only whole files (checked at every opening).
 // Non-goals: what the numbers mean (eval), how they are shown (report), which cells there are (plan).
 #pragma once
 
@@ -50,7 +50,12 @@ struct CellProvenance {
   std::string isa;                                                   // "AVX2", "AVX-512", …
   std::string cpu;                                                   // name of the processor
   uint32_t cores = 0, threads = 0;
-  std::optional<double> quantize_seconds;  // nullopt: nothing quantized here (full, or reused from disk)
+  std::optional<double>
+      quantize_seconds;  // of this recipe's own work; nullopt: nothing quantized for this cell
+  // Work that recipes of one sweep had in common, the full-precision model's pass over the calibration tokens, and
+  // how many they were. Both or neither.
+  std::optional<double> shared_seconds;
+  std::optional<uint32_t> shared_by;
   std::optional<double> eval_seconds;
   std::optional<uint64_t> peak_bytes;  // most memory the process held while it made this cell
   std::string started;                 // UtcNow() when the cell began

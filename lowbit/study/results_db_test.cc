@@ -75,6 +75,8 @@ CellRow FullRow(const std::string& key = "key-1") {
                     .cores = 8,
                     .threads = 7,
                     .quantize_seconds = 1.5,
+                    .shared_seconds = 2.75,
+                    .shared_by = 3,
                     .eval_seconds = 20.25,
                     .peak_bytes = uint64_t{5} << 30,
                     .started = "2026-01-31T12:34:56Z"};
@@ -208,23 +210,6 @@ TEST_F(ResultsDbTest, ACellThatCannotBeWrittenLeavesNoTrace) {
   EXPECT_THAT(db.All(), testing::ElementsAre(FailedRow("key")));
 }
 
-// As lowbit made them before there was the table.
-void MakeVersion1(const std::string& path) {
-  Sql(path, "DROP TABLE layer_errors; PRAGMA user_version = 1");
-}
-
-TEST_F(ResultsDbTest, ADatabaseWithoutOutputErrorsIsReadAndGetsThemWhenItIsWritten) {
-  CellRow before = FullRow("before"), after = FullRow("after");
-  MakeDatabase({before});
-  MakeVersion1(path_);
-  before.layer_errors.clear();
-  EXPECT_THAT(ResultsDb::Open(path_, kRead).All(), testing::ElementsAre(before));
-  EXPECT_EQ(Sql(path_, "PRAGMA user_version"), "1") << "reading changes nothing";
-  MakeDatabase({after});
-  EXPECT_THAT(ResultsDb::Open(path_, kRead).All(), testing::ElementsAre(before, after));
-  EXPECT_EQ(Sql(path_, "PRAGMA user_version"), "2");
-}
-
 TEST_F(ResultsDbTest, OutputErrorsLeaveWithTheirCell) {
   MakeDatabase({FullRow("a"), FailedRow("b")});
   EXPECT_EQ(Sql(path_, "SELECT count(*) FROM layer_errors"), "3");
@@ -304,6 +289,56 @@ TEST_F(ResultsDbTest, WhatIsNotOurDatabaseIsRefusedWithItsPath) {
       ExpectError(c.kind, path_, c.text, [&] { ResultsDb::Open(path_, mode).All(); });
     }
   }
+}
+
+// testdata/results-v1.db: what lowbit wrote before there was shared time: a done cell and a failed one.
+TEST_F(ResultsDbTest, AFileOfTheFirstSchemaIsReadAndUpgradedWhereItIsWritten) {
+  fs::copy_file(std::string(LOWBIT_TESTDATA) + "/results-v1.db", path_);
+  const std::string before = ReadFile(path_);
+  const std::vector<CellRow> rows = ResultsDb::Open(path_, kRead).All();
+  EXPECT_EQ(ReadFile(path_), before) << "a reader changes nothing";
+  ASSERT_THAT(rows, SizeIs(2));
+  EXPECT_EQ(rows[0].recipe, "rtn-w8-channel");
+  EXPECT_EQ(rows[0].metrics.size(), 5u);
+  EXPECT_TRUE(rows[0].provenance.quantize_seconds.has_value());
+  EXPECT_FALSE(rows[0].provenance.shared_seconds.has_value());
+  EXPECT_EQ(rows[1].status, CellStatus::kFailed);
+  Sql(path_, "CREATE VIEW mine AS SELECT recipe FROM cells");
+
+  ResultsDb writer = ResultsDb::Open(path_, kWrite);
+  EXPECT_EQ(writer.All(), rows);
+  writer.Put(FullRow());
+  std::vector<CellRow> more = rows;
+  more.push_back(FullRow());
+  EXPECT_EQ(ResultsDb::Open(path_, kRead).All(), more);
+  EXPECT_EQ(ResultsDb::Open(path_, kWrite).All(), more);
+  EXPECT_EQ(Sql(path_, "PRAGMA user_version"), "2");
+  EXPECT_EQ(Sql(path_, "SELECT count(*) FROM table_view"), "8");
+  EXPECT_EQ(Sql(path_, "SELECT count(*) FROM mine"), "3");
+  EXPECT_EQ(Sql(path_, "PRAGMA foreign_key_check"), "");
+  EXPECT_EQ(Sql(path_, "SELECT count(*) FROM sqlite_schema WHERE sql LIKE '%cells_1%'"), "0");
+}
+
+TEST_F(ResultsDbTest, AFailedCellOfTheFirstSchemaIsReplaced) {
+  fs::copy_file(std::string(LOWBIT_TESTDATA) + "/results-v1.db", path_);
+  ResultsDb writer = ResultsDb::Open(path_, kWrite);
+  CellRow again = writer.All()[1];
+  again.error = "something else";
+  writer.Put(again);
+  EXPECT_THAT(writer.All(), SizeIs(2));
+  EXPECT_EQ(writer.Find(again.key), again);
+}
+
+TEST_F(ResultsDbTest, WritersThatUpgradeTogetherLoseNothing) {
+  fs::copy_file(std::string(LOWBIT_TESTDATA) + "/results-v1.db", path_);
+  std::vector<std::thread> writers;
+  for (int w = 0; w < 4; ++w) {
+    writers.emplace_back([this, w] {
+      ResultsDb::Open(path_, kWrite, std::chrono::seconds(60)).Put(FullRow(fmt::format("{}", w)));
+    });
+  }
+  for (std::thread& writer : writers) writer.join();
+  EXPECT_THAT(ResultsDb::Open(path_, kRead).All(), SizeIs(6));
 }
 
 TEST_F(ResultsDbTest, MissingFolderIsNamed) {
