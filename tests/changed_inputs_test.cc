@@ -110,7 +110,7 @@ TEST(ChangedInputsOfAStudy, LayersOfOtherWeightsAreNotUsed) {
   Replace(site.Path("study.yaml"), "[full, ", "[");
   const std::vector<std::string> command = site.Prepare(Job::kStudy);
   ASSERT_EQ(site.RunWith({"kill-before", 60}, command).exit_code, 128 + SIGKILL);
-  ASSERT_TRUE(fs::exists(site.Out() + "/.lowbit-scratch/model/rtn-w4-g32/layer-00000.safetensors"));
+  ASSERT_TRUE(fs::exists(site.Out() + "/.lowbit-scratch/model/gptq-w4-g32/layer-00000.safetensors"));
   ChangeWeights(site);
   const Outcome outcome = RunLowbit(command);
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;

@@ -46,6 +46,8 @@ std::vector<CellRow> RowsOf(const std::string& database) {
   std::vector<CellRow> rows = ResultsDb::Open(database, ResultsDb::Mode::kRead).All();
   for (CellRow& row : rows) {
     row.provenance.quantize_seconds.reset();
+    row.provenance.shared_seconds.reset();
+    row.provenance.shared_by.reset();  // of those that were not finished before
     row.provenance.eval_seconds.reset();
     row.provenance.peak_bytes.reset();
     row.provenance.started.clear();
@@ -92,9 +94,12 @@ InterruptedSite::InterruptedSite() : folder_("interrupted") {
   for (int i = 0; i < 12; ++i) text += "It was the year " + std::to_string(1900 + 7 * i) + ". ";
   WriteFileAtomic(Path("a.txt"), text);
   WriteFileAtomic(Path("b.txt"), "Another text. " + text);
-  WriteFileAtomic(Path("study.yaml"),
-                  "study: s\nmodels: [model]\nrecipes: [full, rtn-w4-g32, 'rtn-w2-channel:head=w8-g64']\n"
-                  "tasks: [{task: 'text:a.txt', window: 32}, {task: 'text:b.txt', window: 32}]\n");
+  WriteFileAtomic(Path("c.txt"), "To learn from. " + text);
+  WriteFileAtomic(
+      Path("study.yaml"),
+      "study: s\nmodels: [model]\nrecipes: [full, gptq-w4-g32, 'rtn-w2-channel:head=w8-g64,range=hdiag']\n"
+      "calibration: {file: c.txt, samples: 3, length: 32, policy: concat}\n"
+      "tasks: [{task: 'text:a.txt', window: 32}, {task: 'text:b.txt', window: 32}]\n");
 }
 
 // For reports.

@@ -17,20 +17,45 @@ void RequireEqual(std::string_view what, uint64_t mine, uint64_t its) {
   if (mine != its) RefuseMerge(fmt::format("{} {}, expected {}", what, its, mine));
 }
 
+size_t GramSize(size_t width, GramPart part) {
+  switch (part) {
+    case GramPart::kNone:
+      return 0;
+    case GramPart::kDiagonal:
+      return (width + kGramBlock - 1) / kGramBlock * kGramBlock * kGramBlock;
+    case GramPart::kFull:
+      return width * width;
+  }
+  return 0;
+}
+
 }  // namespace
 
-InputStatistics::InputStatistics(size_t columns, bool with_gram, size_t sample_rows, uint64_t first_token)
+InputStatistics::InputStatistics(size_t columns, GramPart gram_part, size_t sample_rows, uint64_t first_token)
     : width(columns),
-      gram(with_gram ? columns * columns : 0),
+      part(gram_part),
+      gram(GramSize(columns, gram_part)),
       sum_abs(columns),
       max_abs(columns),
       samples(columns, sample_rows, first_token) {
   std::fill_n(gram.data(), gram.size(), 0.0);
 }
 
+double InputStatistics::SumOfSquares(size_t channel) const {
+  LOWBIT_ASSERT(channel < width && part != GramPart::kNone);
+  if (part == GramPart::kFull) return gram[channel * width + channel];
+  const size_t block = channel / kGramBlock, place = channel % kGramBlock;
+  return gram[(block * kGramBlock + place) * kGramBlock + place];
+}
+
 void InputStatistics::Add(const Backend& backend, MatView<const float> rows) {
   LOWBIT_ASSERT(rows.cols == width);
-  if (gram.size() > 0) backend.AddGram(rows, Gram());
+  if (part == GramPart::kFull) backend.AddGram(rows, Gram());
+  for (size_t begin = 0; begin < width && part == GramPart::kDiagonal; begin += kGramBlock) {
+    const size_t cols = std::min(kGramBlock, width - begin);
+    const MatView<double> block(gram.data() + begin * kGramBlock, cols, cols, kGramBlock);
+    backend.AddGram({rows.data + begin, rows.rows, cols, rows.stride}, block);
+  }
   backend.threads().For((width + kColumns - 1) / kColumns, [&](size_t task) {
     const size_t end = std::min(width, (task + 1) * kColumns);
     for (size_t t = 0; t < rows.rows; ++t) {
@@ -47,29 +72,31 @@ void InputStatistics::Add(const Backend& backend, MatView<const float> rows) {
 }
 
 void InputStatistics::AddAgain(const Backend& backend, std::span<const float> row, uint32_t times) {
-  LOWBIT_ASSERT(row.size() == width && gram.size() > 0);
+  LOWBIT_ASSERT(row.size() == width && part == GramPart::kFull);
   backend.threads().For(width, [&](size_t i) {
     const double weighted = static_cast<double>(times) * static_cast<double>(row[i]);
     for (size_t j = i; j < width; ++j) gram[i * width + j] += weighted * static_cast<double>(row[j]);
   });
 }
 
-void InputStatistics::Merge(const InputStatistics& part) {
-  RequireEqual("a width of", width, part.width);
-  RequireEqual("a Gram matrix of", gram.size(), part.gram.size());
-  RequireEqual("sample rows up to", samples.most(), part.samples.most());
+void InputStatistics::Merge(const InputStatistics& other) {
+  RequireEqual("a width of", width, other.width);
+  RequireEqual("a Gram matrix of", gram.size(), other.gram.size());
+  RequireEqual("sample rows up to", samples.most(), other.samples.most());
   if (samples.most() > 0) {
-    RequireEqual("a part that begins at token", samples.first() + tokens, part.samples.first());
+    RequireEqual("a part that begins at token", samples.first() + tokens, other.samples.first());
   }
-  for (size_t i = 0; i < width && gram.size() > 0; ++i) {
-    for (size_t j = i; j < width; ++j) gram[i * width + j] += part.gram[i * width + j];
+  if (part != other.part) RefuseMerge("one has a Gram matrix, the other its diagonal alone");
+  const size_t side = part == GramPart::kFull ? width : kGramBlock;  // the lower triangle is nobody's
+  for (size_t row = 0; row * side < gram.size(); ++row) {
+    for (size_t j = row % side; j < side; ++j) gram[row * side + j] += other.gram[row * side + j];
   }
   for (size_t j = 0; j < width; ++j) {
-    sum_abs[j] += part.sum_abs[j];
-    max_abs[j] = std::max(max_abs[j], part.max_abs[j]);
+    sum_abs[j] += other.sum_abs[j];
+    max_abs[j] = std::max(max_abs[j], other.max_abs[j]);
   }
-  if (samples.most() > 0) samples.Merge(part.samples);
-  tokens += part.tokens;
+  if (samples.most() > 0) samples.Merge(other.samples);
+  tokens += other.tokens;
 }
 
 std::vector<double> InputStatistics::mean_abs() const {
@@ -88,9 +115,11 @@ void InputStatistics::RequireFinite(std::string_view tap) const {
     require(sum_abs[j], "the sum of |x|", j);
     require(static_cast<double>(max_abs[j]), "the largest |x|", j);
   }
-  for (size_t i = 0; i < width && gram.size() > 0; ++i) {
+  for (size_t i = 0; i < width && part == GramPart::kFull; ++i) {
     for (size_t j = i; j < width; ++j) require(gram[i * width + j], "the sum of x xᵀ", i);
   }
+  for (size_t j = 0; j < width && part == GramPart::kDiagonal; ++j)
+    require(SumOfSquares(j), "the sum of x²", j);
 }
 
 void ModelStatistics::Merge(ModelStatistics part) {

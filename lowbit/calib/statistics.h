@@ -17,18 +17,30 @@
 
 namespace lowbit {
 
+// How much of Σ x xᵀ is collected.
+enum class GramPart : uint8_t { kNone, kDiagonal, kFull };
+
+// Columns whose products are summed up together: the backend's tiles begin at multiples of it, so that the diagonal
+// alone has the same bits as the diagonal of the whole matrix.
+inline constexpr size_t kGramBlock = 128;
+
 // What the readers of one stage saw: sums over tokens, so that parts of a set can be merged.
 struct InputStatistics {
   size_t width = 0;
   uint64_t tokens = 0;
-  Buffer<double> gram;          // Σ x xᵀ, [width, width], upper triangle; empty when it was not asked for
+  GramPart part = GramPart::kNone;
+  // Σ x xᵀ, upper triangle. kFull: [width, width]; kDiagonal: its blocks of kGramBlock columns one after the
+  // other, [kGramBlock, kGramBlock] each; else empty.
+  Buffer<double> gram;
   std::vector<double> sum_abs;  // Σ |x_j|
   std::vector<float> max_abs;   // max |x_j|
   SampleRows samples;           // rows as they came; none unless asked for
 
   // Keeps up to `sample_rows` rows. `first_token`: how many rows of this input other parts have before this one.
+  InputStatistics(size_t columns, GramPart gram_part, size_t sample_rows = 0, uint64_t first_token = 0);
   explicit InputStatistics(size_t columns = 0, bool with_gram = true, size_t sample_rows = 0,
-                           uint64_t first_token = 0);
+                           uint64_t first_token = 0)
+      : InputStatistics(columns, with_gram ? GramPart::kFull : GramPart::kNone, sample_rows, first_token) {}
 
   // Rows of whole sequences, `first_row` of each sequence a multiple of kGramRows from where it began: the
   // same bits however the rows come.
@@ -48,8 +60,10 @@ struct InputStatistics {
   // Throws Error{kNumeric} naming `tap` and the channel unless every number is finite.
   void RequireFinite(std::string_view tap) const;
 
+  // Of part kFull.
   MatView<double> Gram() { return {gram.data(), width, width}; }
   MatView<const double> Gram() const { return {gram.data(), width, width}; }
+  double SumOfSquares(size_t channel) const;  // Σ x_j², unless the part is kNone
 };
 
 // What statistics were made from: all of it must be equal for two to be the same.

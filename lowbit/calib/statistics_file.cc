@@ -30,7 +30,7 @@ void WriteTriangle(MatView<const double> gram, const Sink& sink) {
 std::vector<Part> PartsOf(const ModelStatistics& statistics) {
   std::vector<Part> parts;
   for (const auto& [name, tap] : statistics.taps) {
-    if (tap.gram.size() > 0) {
+    if (tap.part == GramPart::kFull) {
       parts.push_back({name + ".gram", DType::kU8, GramShape(tap.width),
                        [&tap](const Sink& sink) { WriteTriangle(tap.Gram(), sink); }});
     }
@@ -64,7 +64,7 @@ std::map<std::string, std::string> MetadataOf(const ModelStatistics& statistics)
     metadata[std::string(kTapKey) + name] = Json{
         {"width", tap.width},
         {"tokens", tap.tokens},
-        {"gram", tap.gram.size() > 0},
+        {"gram", tap.part == GramPart::kFull},
         {"first_token", tap.samples.first()},
         {"most_samples", tap.samples.most()}}.dump();
   }

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "lowbit/calib/statistics_testing.h"
+#include "lowbit/tensor/random_matrix.h"
 
 namespace lowbit {
 namespace {
@@ -73,6 +74,29 @@ TEST_F(Statistics, ARowThatCountsAgainIsInTheGramAlone) {
   }
   EXPECT_EQ(again.tokens, once.tokens);
   EXPECT_EQ(again.sum_abs, once.sum_abs);
+}
+
+TEST_F(Statistics, TheDiagonalAloneHasTheBitsOfTheWholeMatrix) {
+  for (const char* compute : {"f32", "bf16"}) {
+    const auto backend = MakeBackend("cpu", compute, threads_);
+    for (const size_t width : {1, 70, 128, 129, 300}) {
+      const Matrix rows = RandomMatrix(2 * kGramRows + 37, width);
+      InputStatistics whole(width, GramPart::kFull), diagonal(width, GramPart::kDiagonal);
+      for (InputStatistics* s : {&whole, &diagonal}) {
+        s->Add(*backend, rows.view());
+        s->Add(*backend, rows.view().Rows(0, 5));
+        InputStatistics more(width, s->part);
+        more.Add(*backend, rows.view().Rows(300, 700));
+        s->Merge(more);
+        s->RequireFinite("tap");
+      }
+      for (size_t j = 0; j < width; ++j) EXPECT_EQ(diagonal.SumOfSquares(j), whole.SumOfSquares(j)) << j;
+      EXPECT_EQ(diagonal.sum_abs, whole.sum_abs);
+      EXPECT_THROW(diagonal.Merge(whole), Error);
+      diagonal.gram[0] = std::numeric_limits<double>::infinity();
+      EXPECT_THROW(diagonal.RequireFinite("tap"), Error);
+    }
+  }
 }
 
 TEST_F(Statistics, DoNotDependOnHowRowsCome) {

@@ -11,7 +11,7 @@ namespace lowbit {
 
 void AddInspectCommand(CLI::App& app);
 void AddTokenizeCommand(CLI::App& app);
-void AddQuantizeCommand(CLI::App& app);
+void AddQuantizeCommand(CLI::App& app, int& exit_code);  // kExitPartial when some recipes failed
 void AddEvalCommand(CLI::App& app);
 void AddStudyCommand(CLI::App& app, int& exit_code);  // kExitPartial when some cells failed
 void AddReportCommand(CLI::App& app);

@@ -141,7 +141,7 @@ int Run(int argc, char** argv) {
   int exit_code = 0;
   AddInspectCommand(app);
   AddTokenizeCommand(app);
-  AddQuantizeCommand(app);
+  AddQuantizeCommand(app, exit_code);
   AddEvalCommand(app);
   AddStudyCommand(app, exit_code);
   AddReportCommand(app);

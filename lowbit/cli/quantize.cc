@@ -12,6 +12,7 @@
 #include "lowbit/base/log.h"
 #include "lowbit/base/memory.h"
 #include "lowbit/base/progress.h"
+#include "lowbit/calib/statistics_file.h"
 #include "lowbit/cli/calibration_options.h"
 #include "lowbit/cli/commands.h"
 #include "lowbit/cli/compute_options.h"
@@ -27,6 +28,7 @@ struct Options {
   CalibrationOptions calibration;
   ComputeOptions compute;
   MemoryOptions memory;
+  std::string statistics;
   bool json = false;
 
   // Of one recipe the folder itself, of several a folder in it.
@@ -52,7 +54,17 @@ Json ToJson(const Options& options, const QuantizeCell& cell, const QuantizeResu
           {"kept_files", result.kept_files},
           {"peak_bytes", PeakMemoryBytes()},
           {"notes", info.notes},
-          {"seconds", info.seconds}};
+          {"seconds", info.seconds},
+          {"shared_seconds", result.shared_by > 0 ? Json(result.shared_seconds) : Json()},
+          {"shared_by", result.shared_by}};
+}
+
+std::string WhatOf(const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const std::exception& e) {
+    return e.what();
+  }
 }
 
 void Print(const Options& options, const QuantizeCell& cell, const QuantizeResult& result) {
@@ -65,6 +77,10 @@ void Print(const Options& options, const QuantizeCell& cell, const QuantizeResul
   fmt::print("  error        {:.4g} of the weights' norm\n", info.relative_error);
   fmt::print("  written      {} in {} to {}\n", HumanBytes(info.FileBytes()), HumanSeconds(info.seconds),
              cell.out_folder);
+  if (result.shared_by > 0) {
+    fmt::print("  shared       {} of the full-precision model's pass, by {} recipe{}\n",
+               HumanSeconds(result.shared_seconds), result.shared_by, result.shared_by == 1 ? "" : "s");
+  }
   if (result.kept_files > 0) {
     fmt::print("  kept         {} of {} files, from an earlier run with the same inputs\n", result.kept_files,
                info.files.size());
@@ -72,7 +88,15 @@ void Print(const Options& options, const QuantizeCell& cell, const QuantizeResul
   for (const std::string& note : info.notes) fmt::print("  note         {}\n", note);
 }
 
-void RunQuantize(const Options& options) {
+// One recipe's failure is the command's; of several, the others are there all the same.
+bool IsPartial(std::span<const QuantizeResult> results) {
+  const auto failed =
+      std::ranges::count_if(results, [](const QuantizeResult& r) { return r.failure != nullptr; });
+  if (failed == std::ssize(results)) std::rethrow_exception(results[0].failure);
+  return failed > 0;
+}
+
+int RunQuantize(const Options& options) {
   std::vector<QuantizeCell> cells;
   for (const std::string& text : options.recipes) {
     const Recipe recipe = ParseRecipe(text);
@@ -85,11 +109,17 @@ void RunQuantize(const Options& options) {
   const std::optional<CalibrationSpec> calibration = options.calibration.Spec();
   if (options.json) Progress::SetEnabled(false);
   const ComputeContext context(options.compute);
-  const std::vector<QuantizeResult> results = QuantizeFolder(
-      options.model, cells, *context.backend, calibration ? &*calibration : nullptr, options.memory.Budget());
+  const std::vector<QuantizeResult> results =
+      QuantizeFolder(options.model, cells, *context.backend, calibration ? &*calibration : nullptr,
+                     options.memory.Budget(), Failures::kReturn);
+  const bool is_partial = IsPartial(results);
   Json all = Json::array();
   for (size_t i = 0; i < cells.size(); ++i) {
-    if (options.json) {
+    if (results[i].failure) {
+      const std::string what = WhatOf(results[i].failure);
+      LogWarning(fmt::format("{} failed: {}", cells[i].recipe.Text(), what));
+      if (options.json) all.push_back({{"recipe", cells[i].recipe.Text()}, {"error", what}});
+    } else if (options.json) {
       all.push_back(ToJson(options, cells[i], results[i]));
     } else {
       Print(options, cells[i], results[i]);
@@ -98,9 +128,15 @@ void RunQuantize(const Options& options) {
   if (options.json) {
     fmt::print("{}\n", (all.size() == 1 ? all[0] : all).dump(2, ' ', false, Json::error_handler_t::replace));
   } else {
+    if (!options.statistics.empty()) {
+      LogInfo(fmt::format("statistics: lowbit inspect {}/{}", options.statistics, StatisticsFileName(0)));
+    }
     LogDetail(fmt::format("most memory held: {}", HumanBytes(PeakMemoryBytes())));
-    LogInfo(fmt::format("next: lowbit eval {} --tasks wikitext2", cells[0].out_folder));
+    const auto made = std::ranges::find(results, nullptr, &QuantizeResult::failure) - results.begin();
+    LogInfo(
+        fmt::format("next: lowbit eval {} --tasks wikitext2", cells[static_cast<size_t>(made)].out_folder));
   }
+  return is_partial ? kExitPartial : 0;
 }
 
 std::string Footer() {
@@ -133,12 +169,13 @@ std::string Footer() {
          "  lowbit quantize Qwen3-0.6B rtn-w3-g64-sym:head=w8-g64 -o q3\n"
          "  lowbit quantize Qwen3-0.6B rtn-w3-g64:layers.0-3=w8-g64,tensor.down_proj=w4-g64 -o mixed\n"
          "  lowbit quantize Qwen3-0.6B gptq-w4-g128 gptq-w3-g128:act_order=true --calib c4 -o sweep\n"
+         "Exit code 9: finished, but some of several recipes failed.\n"
          "A run that was stopped goes on where it was when the same command is given again.";
 }
 
 }  // namespace
 
-void AddQuantizeCommand(CLI::App& app) {
+void AddQuantizeCommand(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("quantize", "round a checkpoint to few bits, into an artefact");
   auto options = std::make_shared<Options>();
   command->add_option("model", options->model, "folder of a Hugging Face checkpoint")->required();
@@ -150,10 +187,12 @@ void AddQuantizeCommand(CLI::App& app) {
       ->required();
   options->compute.AddTo(*command, "f32");
   options->calibration.AddTo(*command);
+  command->add_option("--save-statistics", options->statistics,
+                      "folder for what the full-precision model's linears see of --calib, a file per layer");
   options->memory.AddTo(*command);
   command->add_flag("--json", options->json, "machine-readable output on stdout");
   command->footer(Footer());
-  command->callback([options] { RunQuantize(*options); });
+  command->callback([options, &exit_code] { exit_code = RunQuantize(*options); });
 }
 
 }  // namespace lowbit

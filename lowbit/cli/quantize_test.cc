@@ -20,7 +20,8 @@ const std::string kModel = std::string(LOWBIT_TESTDATA) + "/models/tiny-qwen3";
 // What `lowbit` with these arguments writes to stdout.
 std::string Output(std::vector<std::string> arguments) {
   CLI::App app;
-  AddQuantizeCommand(app);
+  int exit_code = 0;
+  AddQuantizeCommand(app, exit_code);
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
   SetLogLevel(LogLevel::kQuiet);
   ::testing::internal::CaptureStdout();
@@ -74,7 +75,8 @@ TEST(QuantizeCommand, RefusesARecipeBeforeItLooksAtTheModel) {
 
 TEST(QuantizeCommand, HelpListsEveryMethod) {
   CLI::App app;
-  AddQuantizeCommand(app);
+  int exit_code = 0;
+  AddQuantizeCommand(app, exit_code);
   const std::string help = app.get_subcommand("quantize")->help();
   for (const Method* method : Methods())
     EXPECT_THAT(help, HasSubstr(std::string(method->Info().description)));

@@ -40,6 +40,18 @@ void PrintPlan(const StudyPlan& plan, const std::string& folder, const Backend& 
   LogInfo(fmt::format("  {} done, {} failed before, {} missing", plan.CountOf(CellState::kDone),
                       plan.CountOf(CellState::kFailed), plan.CountOf(CellState::kMissing)));
   double seconds = 0;
+  for (const PlannedSweeps& sweeps : PlanSweeps(plan, folder, backend, Probe::kYes)) {
+    seconds += sweeps.quantize.Seconds();
+    const std::string& model = plan.models[sweeps.model].model.name;
+    LogInfo(fmt::format("  plan  {} {}", model, sweeps.quantize.Text()));
+    for (const QuantizeLane& lane : sweeps.quantize.lanes) {
+      std::string recipes;
+      for (const size_t place : lane.recipes)
+        recipes += " " + plan.study.recipes[sweeps.recipes[place]].Text();
+      LogInfo(fmt::format("  sweep {} about {}, memory {}:{}", model, HumanSeconds(lane.seconds),
+                          HumanBytes(lane.peak_bytes), recipes));
+    }
+  }
   for (const CellCosts& cost : EstimateCosts(plan, backend)) {
     seconds += cost.seconds;
     LogInfo(fmt::format("  plan  {} {}: {} cells, about {}, memory {}", plan.models[cost.model].model.name,

@@ -6,10 +6,14 @@
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <set>
 
+#include "lowbit/base/build_info.h"
 #include "lowbit/base/files.h"
 #include "lowbit/base/test_folder.h"
+#include "lowbit/calib/statistics_file.h"
 #include "lowbit/model/decoder.h"
+#include "lowbit/model/staged_layer.h"
 #include "lowbit/quant/layer_stream.h"
 
 namespace lowbit {
@@ -259,6 +263,85 @@ TEST(Calibrated, ASweepSaysWhatItsRecipesShared) {
     EXPECT_GT(result.info.seconds, 0);
     EXPECT_NEAR(ReadArtefactInfo(folder.File(result.info.recipe)).seconds, result.info.seconds, 1e-9);
   }
+}
+
+TEST(Calibrated, RecipesThatDoNotFitTogetherGoInLanes) {
+  const CheckpointSource source(TinyModel("tiny-qwen3"));
+  const Threads threads(2);
+  const auto backend = MakeBackend("cpu", "f32", threads);
+  const CalibrationSet set = SomeTokens(64, 512);
+  std::vector<Recipe> recipes = {ParseRecipe("rtn-w4-g32")};
+  for (const char* damp : {"0.01", "0.02", "0.03", "0.04", "0.05", "0.06", "0.07", "0.08"})
+    recipes.push_back(ParseRecipe(std::string("gptq-w3-g32:damp=") + damp));
+  recipes.push_back(ParseRecipe("awq-w3-g32:awq_loss=hessian"));
+  recipes.push_back(ParseRecipe("rtn-w3-g32:range=hdiag"));
+  constexpr uint64_t kMegabyte = 1 << 20;
+  const auto plan = [&](const MemoryBudget& budget) {
+    return PlanQuantize({source, *backend, &set, budget}, recipes, Probe::kNo);
+  };
+  const QuantizePlan all = plan({.bytes = uint64_t{1} << 40});
+  ASSERT_EQ(all.lanes.size(), 1u);
+  EXPECT_FALSE(all.lanes[0].scratch_file);
+  EXPECT_EQ(all.lanes[0].own_streams, 8u);
+  const QuantizePlan in_file = plan({.bytes = all.PeakBytes() - 4 * kMegabyte});
+  ASSERT_EQ(in_file.lanes.size(), 1u);
+  EXPECT_TRUE(in_file.lanes[0].scratch_file);
+
+  const uint64_t budget = in_file.PeakBytes() - 4 * kMegabyte;
+  const QuantizePlan lanes = plan({.bytes = budget});
+  ASSERT_GT(lanes.lanes.size(), 1u);
+  std::multiset<size_t> planned;
+  for (const QuantizeLane& lane : lanes.lanes) {
+    EXPECT_LE(lane.peak_bytes, budget);
+    EXPECT_TRUE(std::ranges::is_sorted(lane.recipes));
+    EXPECT_EQ(lane.float_stream, &lane == lanes.lanes.data())
+        << "one float pass serves both that learn from it";
+    planned.insert(lane.recipes.begin(), lane.recipes.end());
+  }
+  std::multiset<size_t> each;
+  for (size_t i = 0; i < recipes.size(); ++i) each.insert(i);
+  EXPECT_EQ(planned, each);
+  EXPECT_THAT(lanes.Text(), HasSubstr("passes over the layers of"));
+  EXPECT_EQ(plan({.least = true}).lanes.size(), recipes.size());
+  try {
+    plan({.bytes = kMegabyte});
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::kResource);
+    EXPECT_THAT(e.what(), HasSubstr("allowed by --ram, expected at least"));
+  }
+}
+
+TEST_P(CalibratedOn, SavedStatisticsAreOfTheWholeModelAndChangeNothing) {
+  const TestFolder folder;
+  const CheckpointSource source(Model());
+  const Threads threads(2);
+  const auto backend = MakeBackend("cpu", "f32", threads);
+  const CalibrationSet set = SomeTokens();
+  const std::vector<QuantizeCell> cells = {{ParseRecipe("rtn-w3-g32:range=hdiag"), folder.File("q")},
+                                           {ParseRecipe("gptq-w3-g32"), folder.File("r")}};
+  QuantizeModel({source, *backend, &set}, cells);
+  const auto before = TensorFiles(folder.File("q"));
+  // Beside a new run, one with a layer left to make, and one that is finished.
+  for (const char* gone : {"", "layer-00000.safetensors", "none"}) {
+    const std::string saved = folder.File("s" + std::string(gone));
+    fs::remove_all(folder.File("q") + (*gone == 0 ? "" : "/") + gone);
+    QuantizeModel({source, *backend, &set, {}, {}, saved}, cells);
+    EXPECT_EQ(TensorFiles(folder.File("q")), before);
+    for (size_t l = 0; l < source.layout().layers.size(); ++l) {
+      const ModelStatistics statistics = ReadStatistics(saved + "/" + StatisticsFileName(l));
+      RequireOrigin(statistics.origin,
+                    {set.hash, ReadArtefactInfo(folder.File("q")).weights_hash, CodeVersion(), set.Tokens()},
+                    saved);
+      EXPECT_EQ(statistics.taps.size(), StepsOf(source.layout().layers[l]).size());
+      const InputStatistics& in = statistics.taps.at(ModelLayout::LayerPrefix(l) + "attn_in");
+      EXPECT_EQ(in.tokens, set.Tokens());
+      EXPECT_EQ(in.part, GramPart::kFull);
+      const bool is_mixture = source.layout().layers[l].experts.has_value();
+      EXPECT_EQ(statistics.expert_tokens.size(), is_mixture ? 1u : 0u);
+    }
+  }
+  EXPECT_THROW(QuantizeModel({source, *backend, nullptr, {}, {}, folder.File("s")}, {}), Error);
 }
 
 TEST(Calibrated, ManifestNamesTheTokensAndOtherTokensAreAConflict) {

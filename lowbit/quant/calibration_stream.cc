@@ -37,12 +37,12 @@ CalibrationStream::CalibrationStream(const LayerSource& model, const Calibration
   model.ReleaseEmbeddingAndHead();
 }
 
-void CalibrationStream::Run(size_t index, const LayerWeights& weights, bool needs_statistics,
-                            const Decide& decide) {
+void CalibrationStream::Run(size_t index, const LayerWeights& weights, GramPart part, const Decide& decide) {
   const LayerLayout& layout = model_.layout().layers[index];
   StagedLayer layer(JobOf(index, sequences_.size()), weights, *x_);
   for (const LayerStep& step : StepsOf(layout)) {
-    InputStatistics statistics(needs_statistics ? step.width : 0, needs_statistics);
+    const bool needs_statistics = part != GramPart::kNone;
+    InputStatistics statistics(needs_statistics ? step.width : 0, part);
     if (needs_statistics) {
       const bool weighs = first_token_weight_ > 1 && step.kind == LayerStep::Kind::kAttnIn;
       layer.Inputs(step, [&](MatView<const float> rows) {  // of one sequence, outside mixtures of experts
@@ -76,8 +76,8 @@ LayerRecord CalibrationStream::Record(size_t index, const LayerWeights& weights,
     if (samples == 0 || rows.inputs) return;
     rows.inputs = Normalized(weights.norms.find(norm)->second, samples);
   };
-  Run(index, weights, needs.statistics, [&](const LayerStep& step, InputStatistics& statistics) {
-    if (needs.statistics) record.inputs.emplace(step.tap, std::move(statistics));
+  Run(index, weights, needs.gram, [&](const LayerStep& step, InputStatistics& statistics) {
+    if (needs.gram != GramPart::kNone) record.inputs.emplace(step.tap, std::move(statistics));
     if (step.kind == LayerStep::Kind::kAttnIn) keep("input_layernorm", record.attention);
     if (step.kind == LayerStep::Kind::kMlpIn) keep("post_attention_layernorm", record.mlp);
     return weight_of;

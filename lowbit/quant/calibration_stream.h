@@ -32,12 +32,12 @@ struct LayerRecord {
 
 // What methods want to know of a layer.
 struct RecordNeeds {
-  bool statistics = false;
-  size_t samples = 0;  // sequences whose modules' rows are kept
+  GramPart gram = GramPart::kNone;  // kNone: no statistics at all
+  size_t samples = 0;               // sequences whose modules' rows are kept
   bool row_weights = false;
 
   RecordNeeds& operator+=(const RecordNeeds& other) {
-    statistics |= other.statistics;
+    gram = std::max(gram, other.gram);
     samples = std::max(samples, other.samples);
     row_weights |= other.row_weights;
     return *this;
@@ -55,10 +55,10 @@ class CalibrationStream {
   void WeighFirstTokens(uint32_t weight) { first_token_weight_ = weight; }
 
   // Takes the rows through layer `index` with these weights: `decide` sees what each step's readers see and says
-  // what weights they have from then on. Without `needs_statistics` it gets none. Throws Error{kNumeric} naming
+  // what weights they have from then on. With kNone it sees no statistics at all. Throws Error{kNumeric} naming
   // the layer when its output is not finite.
   using Decide = std::function<StagedLayer::WeightOf(const LayerStep& step, InputStatistics& statistics)>;
-  void Run(size_t index, const LayerWeights& weights, bool needs_statistics, const Decide& decide);
+  void Run(size_t index, const LayerWeights& weights, GramPart part, const Decide& decide);
 
   // The same with weights that are what they are.
   LayerRecord Record(size_t index, const LayerWeights& weights, const RecordNeeds& needs);

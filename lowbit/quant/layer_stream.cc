@@ -73,7 +73,7 @@ class Quantizer {
     try {
       for (size_t i = 0; i < cells_.size(); ++i) Open(i);
       const std::vector<size_t> missing = Missing();
-      if (!missing.empty()) RunLanes(missing, announces);
+      if (!missing.empty() || !job_.statistics.empty()) RunLanes(missing, announces);
     } catch (...) {
       for (const auto& run : runs_) {
         if (run && !run->IsFinished()) run->GiveUp();
@@ -110,7 +110,7 @@ class Quantizer {
       bytes += runs_[i]->MissingBytes();
       recipes.push_back(cells_[i].recipe);
     }
-    RequireDiskSpace(cells_[missing[0]].out_folder, bytes);
+    if (!missing.empty()) RequireDiskSpace(cells_[missing[0]].out_folder, bytes);
     const QuantizePlan plan = PlanQuantize(job_, recipes, announces ? Probe::kYes : Probe::kNo);
     if (announces) LogInfo("plan " + plan.Text());
     for (const QuantizeLane& lane : plan.lanes) {
@@ -122,10 +122,15 @@ class Quantizer {
 
   // Once more for recipes that lost a file of an earlier run on the way; it was removed, so that this ends.
   void RunLane(const QuantizeLane& lane, std::vector<size_t> of_lane) {
-    while (!of_lane.empty()) {
+    std::optional<StatisticsFolder> statistics;
+    if (lane.saves_statistics) {
+      statistics.emplace(job_.statistics, StatisticsOrigin{job_.calibration->hash, hash_, CodeVersion(),
+                                                           job_.calibration->Tokens()});
+    }
+    do {
       std::vector<RecipeRun*> runs;
       for (const size_t i : of_lane) runs.push_back(runs_[i].get());
-      Sweep sweep(job_, lane, runs);
+      Sweep sweep(job_, lane, runs, statistics ? &*statistics : nullptr);
       sweep.Run();
       std::vector<size_t> again;
       for (const size_t i : of_lane) {
@@ -138,7 +143,8 @@ class Quantizer {
         Open(i);
         if (runs_[i] && runs_[i]->IsActive()) of_lane.push_back(i);
       }
-    }
+      statistics.reset();  // they are whole
+    } while (!of_lane.empty());
   }
 
   void Close(size_t i, const Sweep& sweep) {
@@ -181,7 +187,7 @@ std::vector<QuantizeResult> QuantizeModel(const QuantizeJob& job, std::span<cons
 std::vector<QuantizeResult> QuantizeFolder(const std::string& model_folder,
                                            std::span<const QuantizeCell> cells, const Backend& backend,
                                            const CalibrationSpec* calibration, const MemoryBudget& budget,
-                                           Failures failures) {
+                                           Failures failures, const std::string& statistics) {
   if (IsArtefact(model_folder)) {
     throw Error(ErrorKind::kUsage, Place(model_folder),
                 "is quantized already, expected a Hugging Face checkpoint")
@@ -192,7 +198,7 @@ std::vector<QuantizeResult> QuantizeFolder(const std::string& model_folder,
   for (const QuantizeCell& cell : cells) RequireUsableOutput(cell.out_folder, model_folder);
   std::optional<CalibrationSet> set;
   if (calibration != nullptr) set = LoadCalibrationSet(*calibration, Tokenizer::Load(model_folder));
-  const QuantizeJob job{model, backend, set ? &*set : nullptr, budget};
+  const QuantizeJob job{model, backend, set ? &*set : nullptr, budget, {}, statistics};
   return QuantizeInto(job, cells, true, failures);
 }
 

@@ -25,6 +25,8 @@ struct QuantizeJob {
   const CalibrationSet* calibration = nullptr;  // may be null where no recipe needs one
   MemoryBudget budget = {};
   std::string weights_hash = {};  // model.checkpoint().WeightsHash(threads); computed when empty
+  // Folder for what the full-precision model's linears saw of the calibration tokens, a file per layer; empty: none.
+  std::string statistics = {};
 };
 
 struct QuantizeCell {
@@ -38,22 +40,27 @@ struct QuantizeLane {
   std::vector<size_t> recipes;  // their places among those that were planned, ascending
   uint64_t peak_bytes = 0;      // of this process, all told
   uint64_t bytes_written = 0;
-  double seconds = 0;         // from a short probe
-  bool scratch_file = false;  // calibration rows are in a file
-  size_t own_streams = 0;     // recipes whose calibration rows pass through their own quantized layers
-  bool float_stream = false;  // the full-precision model's pass, shared by the recipes that learn from it
+  double seconds = 0;             // from a short probe
+  bool scratch_file = false;      // calibration rows are in a file
+  size_t own_streams = 0;         // recipes whose calibration rows pass through their own quantized layers
+  bool float_stream = false;      // the full-precision model's pass, shared by the recipes that learn from it
+  bool saves_statistics = false;  // of that pass, all of them
 };
 
 // What quantizing will take: lanes, one after the other.
 struct QuantizePlan {
   std::vector<QuantizeLane> lanes;
   uint64_t bytes_read = 0;
+  double hash_seconds = 0;  // of the weights, before the first lane
 
   uint64_t PeakBytes() const;  // of the largest lane
   uint64_t BytesWritten() const;
   double Seconds() const;
   std::string Text() const;  // one line
 };
+
+// Bytes of the artefact that a recipe makes of a model.
+uint64_t BytesOf(const CheckpointSource& model, const Recipe& recipe);
 
 enum class Probe : uint8_t { kNo, kYes };
 
@@ -84,7 +91,7 @@ enum class Failures : uint8_t { kThrow, kReturn };
 // Failures of one recipe: Error{kConflict} when a folder is the model's folder, holds other things or was made from
 // other inputs, Error{kNumeric} for NaN or infinite weights and scales that do not fit. Throws Error{kUsage} for
 // the recipe "full" and for calibration that is missing, Error{kResource} when the disk or the memory is too small,
-// WriteError.
+// WriteError, and where statistics are to be saved what their pass fails with.
 std::vector<QuantizeResult> QuantizeModel(const QuantizeJob& job, std::span<const QuantizeCell> cells,
                                           Failures failures = Failures::kThrow);
 
@@ -95,6 +102,7 @@ std::vector<QuantizeResult> QuantizeFolder(const std::string& model_folder,
                                            std::span<const QuantizeCell> cells, const Backend& backend,
                                            const CalibrationSpec* calibration = nullptr,
                                            const MemoryBudget& budget = {},
-                                           Failures failures = Failures::kThrow);
+                                           Failures failures = Failures::kThrow,
+                                           const std::string& statistics = {});
 
 }  // namespace lowbit

@@ -70,19 +70,6 @@ std::vector<PlannedFile> PlanFiles(const CheckpointSource& model, const Recipe& 
   return files;
 }
 
-uint64_t ModelRounder::PeakBytes(const CheckpointSource& model, const Recipe& recipe) {
-  uint64_t packed = 0, mapped = 0;
-  for (const PlannedFile& file : PlanFiles(model, recipe)) {
-    packed = std::max(packed, file.Bytes());
-    for (const PlannedMatrix& m : file.matrices) {
-      mapped = std::max<uint64_t>(mapped, model.checkpoint().Get(m.name).bytes.size());
-    }
-  }
-  constexpr uint64_t kLibraries = uint64_t{20} << 20;  // threads, hashing, the heap's holes
-  // One file is written while the next is rounded.
-  return kLibraries + 2 * packed + mapped;
-}
-
 ModelRounder::ModelRounder(const CheckpointSource& model, const Recipe& recipe, const Threads& threads)
     : model_(model),
       recipe_(recipe),
@@ -175,9 +162,7 @@ double ModelRounder::ProbeSeconds() {
   }
   const double per_weight = round / static_cast<double>(first.rows * first.cols);
   const double per_byte = hash / static_cast<double>(tensor.bytes.size());  // on every thread at once
-  const auto hashed = static_cast<double>(model_.checkpoint().TensorBytes()) / threads_.count();
-  return static_cast<double>(weights) * per_weight + hashed * per_byte +
-         static_cast<double>(written) * per_byte;
+  return static_cast<double>(weights) * per_weight + static_cast<double>(written) * per_byte;
 }
 
 void ModelRounder::Count(const std::string& name, const PackedTensor& packed, const RoundingError& error) {

@@ -62,12 +62,9 @@ class ModelRounder {
   // The method of a file: embedding and head are rounded to nearest whatever the recipe's.
   const Method& MethodOf(size_t index) const;
 
-  // What it takes in memory beyond the program.
-  static uint64_t PeakBytes(const CheckpointSource& model, const Recipe& recipe);
-
   const std::vector<PlannedFile>& files() const { return files_; }
 
-  // Seconds that all files will take, by rounding one matrix and hashing as much.
+  // Seconds that all files will take where nothing is learned, by rounding one matrix and hashing as much.
   double ProbeSeconds();
 
   // Fills in the sizes and the error. Call after the last file.

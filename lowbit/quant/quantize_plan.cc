@@ -4,85 +4,31 @@
 #include <numeric>
 
 #include "lowbit/base/human.h"
-#include "lowbit/quant/calibration_stream.h"
 #include "lowbit/quant/layer_stream.h"
 #include "lowbit/quant/model_rounder.h"
-#include "lowbit/quant/output_error.h"
+#include "lowbit/quant/quantize_memory.h"
+#include "lowbit/quant/quantize_probe.h"
 
 namespace lowbit {
 namespace {
 
 void RequireCalibration(const QuantizeJob& job, std::span<const Recipe> recipes) {
+  if (job.calibration == nullptr && !job.statistics.empty()) {
+    throw Error(ErrorKind::kUsage, "statistics are of calibration tokens, expected --calib FILE");
+  }
   for (const Recipe& recipe : recipes) {
     if (!recipe.NeedsCalibration()) continue;
-    if (job.calibration != nullptr) {
-      const size_t asked = recipe.awq ? recipe.awq->samples : 0, there = job.calibration->sequences.size();
-      if (asked <= there) continue;
-      throw Error(ErrorKind::kUsage,
-                  fmt::format("recipe '{}' looks at {} sequences, the calibration set has {}", recipe.Text(),
-                              asked, there));
+    if (job.calibration == nullptr) {
+      throw Error(
+          ErrorKind::kUsage,
+          fmt::format("recipe '{}' learns from calibration tokens, expected --calib FILE", recipe.Text()));
     }
-    throw Error(
-        ErrorKind::kUsage,
-        fmt::format("recipe '{}' learns from calibration tokens, expected --calib FILE", recipe.Text()));
+    const size_t asked = recipe.awq ? recipe.awq->samples : 0, there = job.calibration->sequences.size();
+    if (asked <= there) continue;
+    throw Error(ErrorKind::kUsage,
+                fmt::format("recipe '{}' looks at {} sequences, the calibration set has {}", recipe.Text(),
+                            asked, there));
   }
-}
-
-// Weights of a layer as the forward pass holds them, the widest step's at a time.
-uint64_t PreparedBytes(const QuantizeJob& job) {
-  uint64_t most = 0;
-  for (const LayerLayout& layout : job.model.layout().layers) {
-    for (const LayerStep& step : StepsOf(layout)) {
-      uint64_t bytes = 0;
-      for (const std::string& reader : step.readers) {
-        const LinearSpec& linear = layout.Linear(reader);
-        bytes += job.backend.PreparedBytes(linear.out, linear.in);
-      }
-      most = std::max(most, bytes);
-    }
-  }
-  return most;
-}
-
-// Weights of the largest layer.
-uint64_t LayerFloats(const ModelLayout& layout) {
-  uint64_t most = 0;
-  for (const LayerLayout& layer : layout.layers) {
-    uint64_t weights = 0;
-    for (const LinearSpec& linear : layer.linears) weights += uint64_t{linear.out} * linear.in;
-    most = std::max(most, weights);
-  }
-  return most;
-}
-
-// The Gram matrix in f64, the factor in f32.
-uint64_t StatisticsBytes(size_t width) {
-  return uint64_t{width} * width * (sizeof(double) + sizeof(float));
-}
-
-// Beyond the rows themselves: statistics, their factor, prepared weights, a group of rows inside a layer.
-uint64_t LayerBytes(const QuantizeJob& job, const QuantizeLane& lane) {
-  const ModelConfig& c = job.model.config();
-  uint64_t widest = 0, all_steps = 0;
-  for (const LayerLayout& layout : job.model.layout().layers) {
-    uint64_t steps = 0;
-    for (const LayerStep& step : StepsOf(layout)) {
-      widest = std::max(widest, StatisticsBytes(step.width));
-      steps += step.width * step.width * sizeof(double);
-    }
-    all_steps = std::max(all_steps, steps);
-  }
-  const uint64_t group = std::max(kRowsPerGroup, job.calibration->spec.length);
-  const uint64_t working = group * (c.hidden_size + 2 * c.QuerySize() + 4 * c.KeyValueSize()) * sizeof(float);
-  return widest + (lane.float_stream ? all_steps : 0) + PreparedBytes(job) + working;
-}
-
-bool LearnsFromFloat(const Recipe& recipe) {
-  return recipe.awq || FindMethod(recipe.method)->Learns(recipe) == Stream::kFloat;
-}
-
-bool HasOwnStream(const Recipe& recipe) {
-  return FindMethod(recipe.method)->Learns(recipe) == Stream::kOwn;
 }
 
 // Cuts recipes into lanes.
@@ -99,6 +45,9 @@ class Planner {
     std::iota(order.begin(), order.end(), size_t{0});
     std::ranges::stable_partition(order, [&](size_t i) { return LearnsFromFloat(recipes_[i]); });
     std::vector<QuantizeLane> lanes;
+    QuantizeLane first;
+    first.saves_statistics = !job_.statistics.empty();
+    if (order.empty() && first.saves_statistics) lanes.push_back(Measured(first));
     for (const size_t i : order) {
       if (!lanes.empty() && !job_.budget.least) {
         const QuantizeLane longer = With(lanes.back(), i);
@@ -107,7 +56,7 @@ class Planner {
           continue;
         }
       }
-      lanes.push_back(With({}, i));
+      lanes.push_back(With(lanes.empty() ? first : QuantizeLane(), i));
       if (!job_.budget.least && lanes.back().peak_bytes > budget_) Refuse(lanes.back());
     }
     return lanes;
@@ -116,43 +65,31 @@ class Planner {
  private:
   QuantizeLane With(QuantizeLane lane, size_t recipe) const {
     lane.recipes.insert(std::ranges::upper_bound(lane.recipes, recipe), recipe);
+    return Measured(std::move(lane));
+  }
+
+  QuantizeLane Measured(QuantizeLane lane) const {
     lane.bytes_written = 0;
     lane.own_streams = 0;
-    lane.float_stream = false;
+    lane.float_stream = lane.saves_statistics;
     for (const size_t i : lane.recipes) {
-      for (const PlannedFile& file : PlanFiles(job_.model, recipes_[i])) lane.bytes_written += file.Bytes();
+      lane.bytes_written += BytesOf(job_.model, recipes_[i]);
       lane.own_streams += HasOwnStream(recipes_[i]) ? 1 : 0;
       lane.float_stream |= LearnsFromFloat(recipes_[i]);
     }
     lane.scratch_file = false;
-    lane.peak_bytes = PeakOf(lane);
+    lane.peak_bytes = PeakOf(lane, false);
     if (!job_.budget.least && lane.peak_bytes <= budget_) return lane;
     if (lane.own_streams == 0 && !lane.float_stream) return lane;
     lane.scratch_file = true;
-    lane.peak_bytes = PeakOf(lane);
+    lane.peak_bytes = PeakOf(lane, true);
     return lane;
   }
 
-  uint64_t PeakOf(const QuantizeLane& lane) const {
-    uint64_t fixed = program_, rescaled = 0;
-    if (job_.calibration != nullptr)
-      fixed += HeldOutStream::Bytes(job_.model, *job_.calibration, job_.backend);
-    size_t copies = 0;  // of the rows: what each module reads and what it puts out
-    for (const size_t i : lane.recipes) {
-      const Recipe& recipe = recipes_[i];
-      fixed += ModelRounder::PeakBytes(job_.model, recipe);
-      if (recipe.awq)
-        rescaled = 2 * LayerFloats(job_.model.layout()) * sizeof(float);  // and what a search tries
-      if (recipe.awq && recipe.awq->loss == AwqLoss::kBlock) copies = 4;
-      if (recipe.awq && recipe.awq->loss == AwqLoss::kHessianRows) copies = std::max<size_t>(copies, 2);
-    }
-    const size_t streams = lane.own_streams + (lane.float_stream ? 1 : 0);
-    if (streams == 0) return fixed;
-    const ModelConfig& c = job_.model.config();
-    size_t rows = job_.calibration->Tokens();
-    if (lane.scratch_file) rows = std::min(rows, std::max(kRowsPerGroup, job_.calibration->spec.length));
-    return fixed + rescaled + (streams + copies) * CalibrationStream::RowBytes(c, rows) +
-           CalibrationStream::BetweenBytes(c, rows) + LayerBytes(job_, lane);
+  uint64_t PeakOf(const QuantizeLane& lane, bool in_file) const {
+    std::vector<const Recipe*> recipes;
+    for (const size_t i : lane.recipes) recipes.push_back(&recipes_[i]);
+    return program_ + SweepBytes(job_, recipes, in_file, lane.saves_statistics);
   }
 
   [[noreturn]] void Refuse(const QuantizeLane& lane) const {
@@ -168,21 +105,13 @@ class Planner {
   uint64_t disk_bytes_, budget_, program_ = 0;
 };
 
-double SecondsOfLane(const QuantizeJob& job, std::span<const Recipe> recipes, const QuantizeLane& lane) {
-  double seconds = 0;
-  for (const size_t i : lane.recipes) {
-    seconds += ModelRounder(job.model, recipes[i], job.backend.threads()).ProbeSeconds();
-  }
-  const size_t streams = lane.own_streams + (lane.float_stream ? 1 : 0);
-  if (streams == 0) return seconds;
-  const ForwardJob forward{.sequences = job.calibration->spec.samples,
-                           .rows = job.calibration->Tokens(),
-                           .longest = job.calibration->spec.length,
-                           .scored = 0};
-  return seconds + static_cast<double>(streams) * ProbeSeconds(job.model, job.backend, forward);
-}
-
 }  // namespace
+
+uint64_t BytesOf(const CheckpointSource& model, const Recipe& recipe) {
+  uint64_t bytes = 0;
+  for (const PlannedFile& file : PlanFiles(model, recipe)) bytes += file.Bytes();
+  return bytes;
+}
 
 uint64_t QuantizePlan::PeakBytes() const {
   uint64_t most = 0;
@@ -197,7 +126,7 @@ uint64_t QuantizePlan::BytesWritten() const {
 }
 
 double QuantizePlan::Seconds() const {
-  double seconds = 0;
+  double seconds = hash_seconds;
   for (const QuantizeLane& lane : lanes) seconds += lane.seconds;
   return seconds;
 }
@@ -238,7 +167,9 @@ QuantizePlan PlanQuantize(const QuantizeJob& job, std::span<const Recipe> recipe
   plan.lanes = Planner(job, recipes, disk_bytes).Lanes();
   plan.bytes_read = plan.lanes.size() * job.model.checkpoint().TensorBytes();
   if (probe == Probe::kNo) return plan;
-  for (QuantizeLane& lane : plan.lanes) lane.seconds = SecondsOfLane(job, recipes, lane);
+  QuantizeProbe tries(job, recipes);
+  plan.hash_seconds = tries.HashSeconds();
+  for (QuantizeLane& lane : plan.lanes) lane.seconds = tries.Seconds(lane);
   return plan;
 }
 

@@ -125,7 +125,7 @@ size_t RecipeRun::Samples() const {
 RecordNeeds RecipeRun::Needs(size_t layer) const {
   if (!Misses(layer)) return {};
   const bool weighs = cell_.recipe.awq && cell_.recipe.awq->loss == AwqLoss::kHessianRows;
-  return {.statistics = LearnsFromFloat(), .samples = Samples(), .row_weights = weighs};
+  return {.gram = lowbit::GramOf(cell_.recipe), .samples = Samples(), .row_weights = weighs};
 }
 
 void RecipeRun::MeasureOutputs(size_t layer, const LayerWeights& weights, const HeldOutStream& held_out,
@@ -231,23 +231,24 @@ void RecipeRun::DoOwnLayer(size_t layer, const LayerWeights& weights, const Resc
   LayerWeights base = weights;
   ReplaceVectors(patch.vectors, ModelLayout::LayerPrefix(layer), base);
   std::map<std::string, std::shared_ptr<const PackedTensor>, std::less<>> packed;
-  stream_->Run(layer, base, is_new, [&](const LayerStep& step, InputStatistics& statistics) {
-    std::unique_ptr<RoundContext> context;
-    if (is_new) context = Prepare(layer, step, {statistics, {}}, patch);
-    statistics = InputStatistics();
-    for (const std::string& reader : step.readers) {
-      RoundOne(layer, reader, context.get(), rescaled, is_new, patch);
-      const PlannedMatrix* matrix = rounder_.FindMatrix(layer, reader);
-      if (matrix == nullptr) continue;
-      const PackedTensor& tensor = patch.packed[matrix->name];
-      packed[reader] =
-          std::shared_ptr<const PackedTensor>(std::shared_ptr<void>(), &tensor);  // lent by `patch`
-    }
-    return [&packed, &base](const std::string& name) -> Weight {
-      const auto rounded = packed.find(name);
-      return rounded == packed.end() ? base.linears.find(name)->second : Weight(rounded->second);
-    };
-  });
+  stream_->Run(layer, base, is_new ? GramPart::kFull : GramPart::kNone,
+               [&](const LayerStep& step, InputStatistics& statistics) {
+                 std::unique_ptr<RoundContext> context;
+                 if (is_new) context = Prepare(layer, step, {statistics, {}}, patch);
+                 statistics = InputStatistics();
+                 for (const std::string& reader : step.readers) {
+                   RoundOne(layer, reader, context.get(), rescaled, is_new, patch);
+                   const PlannedMatrix* matrix = rounder_.FindMatrix(layer, reader);
+                   if (matrix == nullptr) continue;
+                   const PackedTensor& tensor = patch.packed[matrix->name];
+                   packed[reader] = std::shared_ptr<const PackedTensor>(std::shared_ptr<void>(),
+                                                                        &tensor);  // lent by `patch`
+                 }
+                 return [&packed, &base](const std::string& name) -> Weight {
+                   const auto rounded = packed.find(name);
+                   return rounded == packed.end() ? base.linears.find(name)->second : Weight(rounded->second);
+                 };
+               });
 }
 
 void RecipeRun::DoHead() {

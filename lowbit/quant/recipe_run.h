@@ -16,6 +16,7 @@
 #include "lowbit/quant/model_rounder.h"
 #include "lowbit/quant/output_error.h"
 #include "lowbit/quant/output_folder.h"
+#include "lowbit/quant/quantize_memory.h"
 
 namespace lowbit {
 
@@ -44,11 +45,9 @@ class RecipeRun {
   // Before the first layer: the plan file.
   void Begin();
 
-  bool HasOwnStream() const { return rounder_.MethodOf(0).Learns(cell_.recipe) == Stream::kOwn; }
+  bool HasOwnStream() const { return lowbit::HasOwnStream(cell_.recipe); }
   // Whether it learns from what the full-precision model does.
-  bool LearnsFromFloat() const {
-    return cell_.recipe.awq || rounder_.MethodOf(0).Learns(cell_.recipe) == Stream::kFloat;
-  }
+  bool LearnsFromFloat() const { return lowbit::LearnsFromFloat(cell_.recipe); }
   // What it wants to know of a layer that the full-precision model passes through.
   RecordNeeds Needs(size_t layer) const;
   bool Learns() const { return HasOwnStream() || LearnsFromFloat(); }

@@ -29,6 +29,7 @@ void Sweep::DoShared(Concerns concerns, const F& work) {
   } catch (const WriteError&) {
     throw;
   } catch (const std::exception&) {
+    if (statistics_ != nullptr) throw;
     for (RecipeRun* run : Active()) {
       if ((run->*concerns)()) run->Fail(std::current_exception());
     }
@@ -40,7 +41,7 @@ void Sweep::Run() {
   OpenStreams();
   const size_t layers = job_.model.layout().layers.size();
   Progress progress("quantizing", layers);
-  for (size_t layer = 0; layer < layers && !Active().empty(); ++layer) {
+  for (size_t layer = 0; layer < layers && (statistics_ != nullptr || !Active().empty()); ++layer) {
     DoLayer(layer);
     progress.Step(fmt::format("layer {}", layer));
   }
@@ -56,6 +57,7 @@ void Sweep::Run() {
 
 // Whether work that concerns some runs is still to be done in this layer. Never again after a layer where it is not.
 bool Sweep::IsNeeded(Concerns concerns, size_t layer) const {
+  if (statistics_ != nullptr && concerns != &RecipeRun::Measures) return true;
   return std::ranges::any_of(runs_, [&](const RecipeRun* run) {
     return run->IsActive() && (run->*concerns)() && layer < run->LayersToMake();
   });
@@ -90,15 +92,13 @@ void Sweep::DoLayer(size_t layer) {
   LayerRecord record;
   const Stopwatch watch;
   if (held_out_) DoShared(&RecipeRun::Measures, [&] { held_out_->Advance(layer, weights); });
-  if (float_) {
-    DoShared(&RecipeRun::LearnsFromFloat, [&] {
-      RecordNeeds needs;
-      for (const RecipeRun* run : Active()) needs += run->Needs(layer);
-      record = float_->Record(layer, weights, needs);
-    });
-  }
+  if (float_) DoShared(&RecipeRun::LearnsFromFloat, [&] { record = Record(layer, weights); });
   shared_seconds_ += watch.Seconds();
-  for (RecipeRun* run : Active()) {
+  // Those that learn from the record first: it may be larger than the layer.
+  std::vector<RecipeRun*> runs = Active();
+  std::ranges::stable_partition(runs, &RecipeRun::LearnsFromFloat);
+  for (RecipeRun* run : runs) {
+    if (!run->LearnsFromFloat()) record = {};
     run->Do([&] {
       if (layer == run->LayersToMake()) run->Follow(nullptr);  // nothing behind this is to be made
       run->DoLayer(layer, weights, record, float_.get(), held_out_.get());
@@ -106,6 +106,16 @@ void Sweep::DoLayer(size_t layer) {
   }
   job_.model.Release(layer);
   if (layer + 1 < job_.model.layout().layers.size()) job_.model.Prefetch(layer + 1);
+}
+
+// What the full-precision model does in a layer, as far as anyone wants to know.
+LayerRecord Sweep::Record(size_t layer, const LayerWeights& weights) {
+  RecordNeeds needs;
+  for (const RecipeRun* run : Active()) needs += run->Needs(layer);
+  if (statistics_ != nullptr) needs.gram = GramPart::kFull;
+  LayerRecord record = float_->Record(layer, weights, needs);
+  if (statistics_ != nullptr) statistics_->Write(layer, job_.model.layout().layers[layer], record.inputs);
+  return record;
 }
 
 }  // namespace lowbit

@@ -8,16 +8,20 @@
 
 #include "lowbit/quant/layer_stream.h"
 #include "lowbit/quant/recipe_run.h"
+#include "lowbit/quant/statistics_folder.h"
 
 namespace lowbit {
 
 class Sweep {
  public:
   // All must outlive this. A run that fails is marked, and the others go on.
-  Sweep(const QuantizeJob& job, const QuantizeLane& lane, std::span<RecipeRun* const> runs)
-      : job_(job), lane_(lane), runs_(runs) {}
+  // `statistics`: where they go, if the lane saves them.
+  Sweep(const QuantizeJob& job, const QuantizeLane& lane, std::span<RecipeRun* const> runs,
+        const StatisticsFolder* statistics)
+      : job_(job), lane_(lane), runs_(runs), statistics_(statistics) {}
 
-  // Makes what is missing. Throws only what ends all of them: WriteError, a request to stop.
+  // Makes what is missing. Throws only what ends all of them: WriteError, a request to stop, and what the
+  // full-precision model's pass fails with where its statistics are saved.
   void Run();
 
   // What runs that learn from the full-precision model, or are measured beside it, have in common, and how many these
@@ -34,10 +38,12 @@ class Sweep {
   bool IsNeeded(Concerns concerns, size_t layer) const;
   void OpenStreams();
   void DoLayer(size_t layer);
+  LayerRecord Record(size_t layer, const LayerWeights& weights);
 
   const QuantizeJob& job_;
   const QuantizeLane& lane_;
   std::span<RecipeRun* const> runs_;
+  const StatisticsFolder* statistics_;
   std::unique_ptr<CalibrationStream> float_;
   std::unique_ptr<HeldOutStream> held_out_;
   double shared_seconds_ = 0;

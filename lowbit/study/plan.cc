@@ -9,7 +9,7 @@
 #include "lowbit/base/hash.h"
 #include "lowbit/base/log.h"
 #include "lowbit/eval/divergence.h"
-#include "lowbit/quant/layer_stream.h"
+#include "lowbit/quant/output_folder.h"
 #include "lowbit/quant/rules.h"
 
 namespace lowbit {
@@ -125,38 +125,77 @@ void OrLeaveToTheCells(const std::string& what, const F& estimate) {
 
 }  // namespace
 
+std::vector<size_t> PlannedSweeps::LaneOf(size_t recipe) const {
+  std::vector<size_t> lane;
+  for (const QuantizeLane& one : quantize.lanes) {
+    lane.clear();
+    for (const size_t place : one.recipes) lane.push_back(recipes[place]);
+    if (std::ranges::find(lane, recipe) != lane.end()) return lane;
+  }
+  return {recipe};  // it could not be planned, and will say why
+}
+
+std::vector<PlannedSweeps> PlanSweeps(const StudyPlan& plan, const std::string& folder,
+                                      const Backend& backend, Probe probe) {
+  std::vector<PlannedSweeps> all;
+  const uint64_t disk_bytes = plan.study.keep_artefacts ? UINT64_MAX : FreeDiskBytes(folder);
+  for (size_t m = 0; m < plan.models.size(); ++m) {
+    std::set<size_t> missing;
+    for (const PlannedCell& cell : plan.cells) {
+      const bool runs = cell.model == m && cell.state != CellState::kDone;
+      if (runs && !plan.study.recipes[cell.recipe].IsFull()) missing.insert(cell.recipe);
+    }
+    if (missing.empty()) continue;
+    PlannedSweeps& sweeps = all.emplace_back(PlannedSweeps{m, {missing.begin(), missing.end()}, {}});
+    std::vector<Recipe> recipes;
+    for (const size_t r : sweeps.recipes) recipes.push_back(plan.study.recipes[r]);
+    OrLeaveToTheCells(plan.models[m].model.name, [&] {
+      sweeps.quantize = PlanQuantize({*plan.models[m].source, backend, plan.models[m].CalibrationOrNull(),
+                                      plan.budget, plan.models[m].weights_hash},
+                                     recipes, probe, disk_bytes);
+    });
+  }
+  return all;
+}
+
+std::vector<const PlannedCell*> CellsToRun(const StudyPlan& plan, const std::vector<PlannedSweeps>& sweeps) {
+  std::vector<const PlannedCell*> cells;
+  for (const PlannedCell& cell : plan.cells) {
+    if (cell.state != CellState::kDone) cells.push_back(&cell);
+  }
+  const auto lane_of = [&](const PlannedCell& cell) -> size_t {
+    for (const PlannedSweeps& of_model : sweeps) {
+      if (of_model.model != cell.model) continue;
+      for (size_t lane = 0; lane < of_model.quantize.lanes.size(); ++lane) {
+        for (const size_t place : of_model.quantize.lanes[lane].recipes) {
+          if (of_model.recipes[place] == cell.recipe) return lane;
+        }
+      }
+    }
+    return 0;
+  };
+  std::ranges::stable_sort(cells, [&](const PlannedCell* a, const PlannedCell* b) {
+    return std::pair(a->model, lane_of(*a)) < std::pair(b->model, lane_of(*b));
+  });
+  return cells;
+}
+
 std::vector<CellCosts> EstimateCosts(const StudyPlan& plan, const Backend& backend) {
   std::vector<CellCosts> costs;
   for (size_t m = 0; m < plan.models.size(); ++m) {
     const CheckpointSource& source = *plan.models[m].source;
     std::vector<CellCosts> of_tasks(plan.tasks.size());
     std::vector<size_t> compared(plan.tasks.size());  // of these cells
-    std::set<size_t> recipes;
     for (const PlannedCell& cell : plan.cells) {
       if (cell.model != m || cell.state == CellState::kDone) continue;
       ++of_tasks[cell.task].cells;
       compared[cell.task] += plan.IsCompared(cell.recipe, cell.task) ? 1 : 0;
-      recipes.insert(cell.recipe);
-    }
-    double quantize_seconds = 0;
-    uint64_t quantize_bytes = 0;
-    for (const size_t r : recipes) {
-      const Recipe& recipe = plan.study.recipes[r];
-      if (recipe.IsFull()) continue;
-      OrLeaveToTheCells(recipe.Text(), [&] {
-        const QuantizePlan quantize =
-            PlanQuantize({source, backend, plan.models[m].CalibrationOrNull(), plan.budget}, {&recipe, 1});
-        quantize_seconds += quantize.seconds;
-        quantize_bytes = std::max(quantize_bytes, quantize.peak_bytes);
-      });
     }
     for (size_t t = 0; t < of_tasks.size(); ++t) {
       CellCosts& cost = of_tasks[t];
       if (cost.cells == 0) continue;
       cost.model = m;
       cost.task = t;
-      cost.seconds = std::exchange(quantize_seconds, 0);  // once for all tasks
-      cost.peak_bytes = quantize_bytes;
       OrLeaveToTheCells(plan.tasks[t]->Name(), [&] {
         const ForwardJob job = plan.tasks[t]->Job(*plan.models[m].tokenizer);
         const auto add = [&](size_t passes, const ForwardJob& one) {

@@ -10,6 +10,7 @@
 #include "lowbit/calib/calibration_set.h"
 #include "lowbit/checkpoint/checkpoint.h"
 #include "lowbit/model/layer_source.h"
+#include "lowbit/quant/layer_stream.h"
 #include "lowbit/study/results_db.h"
 #include "lowbit/study/study_file.h"
 #include "lowbit/text/tokenizer.h"
@@ -52,7 +53,24 @@ struct StudyPlan {
 // before any work and before anything is written. All cells are missing.
 StudyPlan MakePlan(const StudyFile& study, const Threads& threads, const MemoryBudget& budget = {});
 
-// What the missing and failed cells of one model and task take: forward passes and roundings, by probe.
+// How the recipes of one model are quantized that have missing or failed cells.
+struct PlannedSweeps {
+  size_t model = 0;
+  std::vector<size_t> recipes;  // of the study, ascending, without "full"
+  QuantizePlan quantize;        // its lanes' recipes are places in `recipes`
+
+  std::vector<size_t> LaneOf(size_t recipe) const;  // of the study, with those that share its sweep
+};
+// One for each model that has such a recipe. Several sweeps where memory, or the disk of `folder` for what is dropped
+// after use, does not hold all. Throws Error{kResource} when memory is too small for a recipe alone.
+std::vector<PlannedSweeps> PlanSweeps(const StudyPlan& plan, const std::string& folder,
+                                      const Backend& backend, Probe probe);
+
+// Missing and failed cells in the order in which they run: model by model, those of full precision first or where
+// the study has them, then sweep by sweep, so that the artefacts of one can go before the next begins.
+std::vector<const PlannedCell*> CellsToRun(const StudyPlan& plan, const std::vector<PlannedSweeps>& sweeps);
+
+// What measuring the missing and failed cells of one model and task takes: forward passes, by probe.
 struct CellCosts {
   size_t model = 0, task = 0;
   size_t cells = 0;

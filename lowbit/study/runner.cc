@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lowbit/study/runner.h"
 
-#include <fmt/ranges.h>
-
+#include <algorithm>
 #include <filesystem>
 #include <new>
 #include <thread>
@@ -15,128 +14,17 @@
 #include "lowbit/base/stop.h"
 #include "lowbit/base/stopwatch.h"
 #include "lowbit/eval/divergence.h"
-#include "lowbit/quant/layer_stream.h"
+#include "lowbit/study/quantized_models.h"
 
 namespace lowbit {
 namespace fs = std::filesystem;
 namespace {
-
-// What the full-precision model takes: every tensor in the type it is stored in.
-CellStorage StorageOfFull(const CheckpointSource& source) {
-  const auto bits_of = [&](const std::string& name) {
-    return 8 * static_cast<uint64_t>(source.checkpoint().Get(name).bytes.size());
-  };
-  uint64_t linear_bits = 0, linear_weights = 0, bits = 0, weights = 0;
-  for (const ExpectedTensor& tensor : ExpectedTensors(source.config())) {
-    bits += bits_of(tensor.name);
-    weights += ElementCount(tensor.shape);
-  }
-  for (size_t l = 0; l < source.layout().layers.size(); ++l) {
-    for (const LinearSpec& linear : source.layout().layers[l].linears) {
-      linear_bits += bits_of(ModelLayout::LayerPrefix(l) + linear.name + ".weight");
-      linear_weights += linear.out * linear.in;
-    }
-  }
-  return {static_cast<double>(linear_bits) / static_cast<double>(linear_weights),
-          static_cast<double>(bits) / static_cast<double>(weights), bits / 8};
-}
-
-CellStorage StorageOf(const ArtefactInfo& info) {
-  return {info.BitsPerQuantizedWeight(), info.BitsPerModelWeight(), info.model_bits / 8};
-}
-
-std::vector<LayerError> LayerErrorsOf(const ArtefactInfo& info) {
-  std::vector<LayerError> errors;
-  for (size_t l = 0; l < info.layers; ++l) {
-    for (const auto& [part, relative] : info.files.at(LayerFileName(l)).output_errors)
-      errors.push_back({static_cast<uint32_t>(l), part, relative});
-  }
-  return errors;
-}
 
 uint32_t StoredBits(const CheckpointSource& source) {
   const std::string first =
       ModelLayout::LayerPrefix(0) + source.layout().layers[0].linears[0].name + ".weight";
   return static_cast<uint32_t>(8 * SizeOf(source.checkpoint().Get(first).type));
 }
-
-// Where quantized models lie that are dropped after use. The name is nobody else's: all in it is removed.
-fs::path ScratchFolder(const std::string& folder) {
-  return fs::path(folder) / ".lowbit-scratch";
-}
-
-// The model of one (model, recipe): opened for the first cell that needs it, dropped after the last. When a
-// study ends early, what is finished of a quantized model stays for the next run.
-class QuantizedModel {
- public:
-  QuantizedModel(const PlannedModel& model, const Recipe& recipe, const std::string& folder, bool keep,
-                 const Backend& backend, const MemoryBudget& budget)
-      : model_(model),
-        recipe_(recipe),
-        folder_((keep ? fs::path(folder) / "artefacts" : ScratchFolder(folder)) / model.model.name /
-                recipe.Text()),
-        keep_(keep),
-        backend_(backend),
-        budget_(budget) {}
-
-  const LayerSource& Source(CellRow& row) {
-    if (recipe_.IsFull()) {
-      row.storage = StorageOfFull(*model_.source);
-      return *model_.source;
-    }
-    if (!source_) {
-      MakeDirectory(folder_.parent_path().string());
-      const Stopwatch watch;
-      info_ = Quantize();
-      row.provenance.quantize_seconds = watch.Seconds();
-      source_ = std::make_unique<ArtefactSource>(folder_.string());
-    }
-    row.storage = StorageOf(info_);
-    row.layer_errors = LayerErrorsOf(info_);
-    row.notes = fmt::format("{}", fmt::join(info_.notes, "\n"));
-    return *source_;
-  }
-
-  // After the last cell.
-  void Drop() {
-    source_.reset();
-    std::error_code code;
-    if (!recipe_.IsFull() && !keep_) fs::remove_all(folder_, code);
-  }
-
- private:
-  ArtefactInfo Quantize() const {
-    const auto quantize = [&] {
-      const QuantizeCell cell{recipe_, folder_.string()};
-      return QuantizeModel(
-                 {*model_.source, backend_, model_.CalibrationOrNull(), budget_, model_.weights_hash},
-                 {&cell, 1})[0]
-          .info;
-    };
-    if (keep_) return quantize();
-    try {
-      return quantize();
-    } catch (const Error& e) {
-      // What an earlier run left has other inputs, or was damaged since.
-      const bool is_of_scratch = e.place().file().starts_with(folder_.string());
-      if (!is_of_scratch || (e.kind() != ErrorKind::kConflict && e.kind() != ErrorKind::kContent)) throw;
-      LogDetail(fmt::format("{}; making it anew", e.what()));
-    }
-    std::error_code code;
-    fs::remove_all(folder_, code);
-    if (code) throw WriteError::Of(folder_.string(), "remove", code.value());
-    return quantize();
-  }
-
-  const PlannedModel& model_;
-  const Recipe& recipe_;
-  fs::path folder_;
-  bool keep_;
-  const Backend& backend_;
-  const MemoryBudget& budget_;
-  ArtefactInfo info_;
-  std::unique_ptr<ArtefactSource> source_;
-};
 
 // The full-precision side of each task of one model: made when the first cell has use for it, by the cell of full
 // precision itself where that runs first, dropped after the last.
@@ -230,12 +118,12 @@ void MarkFailed(CellRow& row, ErrorKind kind, const std::string& what) {
 }
 
 // One cell, whatever happens: an exception becomes its row, unless it ends the study.
-CellRow RunCell(const StudyPlan& plan, const PlannedCell& cell, QuantizedModel& quantized,
+CellRow RunCell(const StudyPlan& plan, const PlannedCell& cell, QuantizedModels& quantized,
                 References& references, const Backend& backend) {
   CellRow row = StartRow(plan, cell, backend);
   const bool peak_is_ours = ResetPeakMemory();
   try {
-    const LayerSource& source = quantized.Source(row);
+    const LayerSource& source = quantized.Source(cell.recipe, row);
     Measure(*plan.tasks[cell.task], source, *plan.models[cell.model].tokenizer, backend, plan.budget,
             references.Of(cell), row);
     if (const std::string bad = BadNumberIn(row); !bad.empty()) throw Error(ErrorKind::kNumeric, bad);
@@ -248,7 +136,9 @@ CellRow RunCell(const StudyPlan& plan, const PlannedCell& cell, QuantizedModel& 
   } catch (const std::exception& e) {
     MarkFailed(row, ErrorKind::kInternal, e.what());
   }
-  if (peak_is_ours) row.provenance.peak_bytes = PeakMemoryBytes();
+  std::optional<uint64_t>& peak =
+      row.provenance.peak_bytes;  // perhaps of the sweep, in the row of another cell
+  peak = peak_is_ours ? std::optional(std::max(peak.value_or(0), PeakMemoryBytes())) : std::nullopt;
   return row;
 }
 
@@ -265,29 +155,33 @@ void RemoveLeftovers(const StudyPlan& plan, const std::string& folder) {
 
 StudySummary RunPlan(const StudyPlan& plan, const std::string& folder, ResultsDb& results,
                      const Backend& backend, const OnCell& on_cell) {
-  const size_t total = plan.cells.size() - plan.CountOf(CellState::kDone);
+  const std::vector<PlannedSweeps> sweeps = PlanSweeps(plan, folder, backend, Probe::kNo);
+  const std::vector<const PlannedCell*> cells = CellsToRun(plan, sweeps);
   StudySummary summary;
-  std::unique_ptr<QuantizedModel> quantized;
+  std::unique_ptr<QuantizedModels> quantized;
   std::unique_ptr<References> references;
-  size_t model = plan.models.size(), recipe = 0;
-  for (const PlannedCell& cell : plan.cells) {
-    if (cell.state == CellState::kDone) continue;
+  PlannedSweeps none;
+  const PlannedCell* before = nullptr;
+  for (const PlannedCell* cell : cells) {
     ThrowIfStopped();
-    if (cell.model != model) references = std::make_unique<References>(plan, cell.model, backend);
-    if (cell.model != model || cell.recipe != recipe) {
-      model = cell.model;
-      recipe = cell.recipe;
-      if (quantized) quantized->Drop();  // before the next one writes
-      quantized = std::make_unique<QuantizedModel>(plan.models[model], plan.study.recipes[recipe], folder,
-                                                   plan.study.keep_artefacts, backend, plan.budget);
+    const bool is_next_model = before == nullptr || before->model != cell->model;
+    if (before != nullptr && (is_next_model || before->recipe != cell->recipe))
+      quantized->Drop(before->recipe);
+    if (is_next_model) {
+      references = std::make_unique<References>(plan, cell->model, backend);
+      none.model = cell->model;
+      const auto of_model = std::ranges::find(sweeps, cell->model, &PlannedSweeps::model);
+      quantized = std::make_unique<QuantizedModels>(plan, of_model == sweeps.end() ? none : *of_model, folder,
+                                                    backend);
     }
-    const CellRow row = RunCell(plan, cell, *quantized, *references, backend);
-    references->Finish(cell);
+    before = cell;
+    const CellRow row = RunCell(plan, *cell, *quantized, *references, backend);
+    references->Finish(*cell);
     results.Put(row);
     (row.status == CellStatus::kDone ? summary.done : summary.failed) += 1;
-    on_cell(row, summary.done + summary.failed, total);
+    on_cell(row, summary.done + summary.failed, cells.size());
   }
-  if (quantized) quantized->Drop();
+  if (before != nullptr) quantized->Drop(before->recipe);
   RemoveLeftovers(plan, folder);
   return summary;
 }

@@ -19,8 +19,9 @@ struct StudySummary {
 using OnCell = std::function<void(const CellRow& row, size_t finished, size_t total)>;
 
 // Quantizes into FOLDER/artefacts/MODEL/RECIPE, or FOLDER/.lowbit-scratch/… when it is not to be kept,
-// measures, and writes one row per missing or failed cell. An Error ends its cell, not the study: the row says
-// what happened. Only what cannot be written (WriteError: results.db, a full disk) and a request to stop end
+// measures, and writes one row per missing or failed cell. Recipes of a model are quantized together before the first
+// of their cells (PlanSweeps). An Error ends its cell, not the study, and one of a recipe ends that recipe's cells: the
+// row says what happened. Only what cannot be written (WriteError: results.db, a full disk) and a request to stop end
 // the study, without a row for the cell under way; the next run goes on with the layers that are finished.
 // Cells already done are not touched.
 StudySummary RunPlan(const StudyPlan& plan, const std::string& folder, ResultsDb& results,

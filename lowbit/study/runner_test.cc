@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -43,6 +45,16 @@ class ScriptedTask : public Task {
   Behaviour behaviour_;
 };
 
+// A copy of a checkpoint with `value` in the place of a bf16 tensor's sixth element.
+void PokeBf16(const std::string& from, const std::string& to, std::string_view tensor, float value) {
+  const SafetensorsFile file(from);
+  std::string bytes = ReadFile(from);
+  const uint16_t bits = ToBF16(value).bits;
+  std::memcpy(bytes.data() + file.header().data_start + file.Find(tensor)->begin + 5 * sizeof(bits), &bits,
+              sizeof(bits));
+  WriteFileAtomic(to, bytes);
+}
+
 class RunPlanTest : public ::testing::Test {
  protected:
   RunPlanTest() : threads_(1), backend_(MakeBackend("ref", "f32", threads_)) {
@@ -52,8 +64,8 @@ class RunPlanTest : public ::testing::Test {
                                     "window: 8}]\n");
   }
   // One cell per recipe, with a task that does this.
-  std::vector<CellRow> Rows(const Behaviour& behaviour) {
-    StudyPlan plan = MakePlan(ReadStudyFile(folder_.File("study.yaml")), threads_);
+  std::vector<CellRow> Rows(const Behaviour& behaviour, const MemoryBudget& budget = {}) {
+    StudyPlan plan = MakePlan(ReadStudyFile(folder_.File("study.yaml")), threads_, budget);
     plan.tasks[0] = std::make_unique<ScriptedTask>("scripted", behaviour);
     ResultsDb results = ResultsDb::Open(folder_.File("results.db"), ResultsDb::Mode::kWrite);
     try {
@@ -150,6 +162,72 @@ TEST_F(RunPlanTest, NotesAndOutputErrorsOfTheQuantizedModelAreInItsRow) {
     for (const LayerError& e : row.layer_errors) EXPECT_LT(e.relative, 0.1) << e.layer << " " << e.part;
   }
   EXPECT_THAT(rows[1].notes, HasSubstr("layer 2: attn_in: 1 of 256 inputs always 0"));
+}
+
+// A weight so large that its scale fits f32 alone: recipes that store f16 fail, and nobody else.
+TEST_F(RunPlanTest, RecipesOfASweepFailByThemselvesAndShareThePass) {
+  const std::string model = folder_.File("model");
+  MakeDirectory(model);
+  for (const char* name : {"config.json", "tokenizer.json"})
+    fs::copy_file(kDemo + "/" + name, model + "/" + name);
+  PokeBf16(kDemo + "/model.safetensors", model + "/model.safetensors", "model.layers.1.mlp.down_proj.weight",
+           3e6f);
+  folder_.Write(
+      "study.yaml",
+      "study: s\nmodels: [model]\nrecipes: [gptq-w4-g64, full, 'gptq-w4-g64:scale=f32', rtn-w4-g64, "
+      "'rtn-w4-g64:range=hdiag,scale=f32']\ntasks: [{task: 'text:text.txt', window: 8}]\n"
+      "calibration: {file: text.txt, samples: 2, length: 8, policy: concat}\n");
+  backend_ = MakeBackend("cpu", "f32", threads_);
+  const Behaviour two = [] { return Measurement{"perplexity", 2, std::nullopt, 1, false}; };
+  const std::vector<CellRow> rows = Rows(two);
+  ASSERT_EQ(rows.size(), 5u);
+  for (const CellRow& row : rows) {
+    const bool fits = row.recipe == "full" || row.recipe.find("f32") != std::string::npos;
+    EXPECT_EQ(row.status, fits ? CellStatus::kDone : CellStatus::kFailed) << row.recipe << row.error;
+    EXPECT_THAT(row.error, HasSubstr(fits ? "" : "tensor 'model.layers.1.mlp.down_proj.weight'"));
+    const CellProvenance& p = row.provenance;
+    EXPECT_EQ(p.quantize_seconds.has_value(), row.recipe != "full");
+    EXPECT_EQ(p.shared_by.value_or(0), row.recipe.find("hdiag") == std::string::npos ? 0u : 1u);
+    EXPECT_EQ(p.shared_seconds.value_or(0) > 0, p.shared_by.has_value());
+  }
+  EXPECT_EQ(rows[0].recipe, "gptq-w4-g64");  // one sweep: in the order of the study
+  EXPECT_FALSE(fs::exists(folder_.File(".lowbit-scratch")));
+
+  // As little memory as can be: a sweep for each, that of the full-precision pass first, and the same outcomes.
+  fs::remove(folder_.File("results.db"));
+  const std::vector<CellRow> least = Rows(two, {.least = true, .scratch = folder_.path()});
+  ASSERT_EQ(least.size(), 5u);
+  for (const CellRow& row : least) {
+    const auto same = std::ranges::find(rows, row.recipe, &CellRow::recipe);
+    ASSERT_NE(same, rows.end());
+    EXPECT_EQ(row.status, same->status) << row.recipe;
+    EXPECT_EQ(row.storage, same->storage) << row.recipe;
+  }
+  EXPECT_FALSE(fs::exists(folder_.File(".lowbit-scratch")));
+}
+
+TEST_F(RunPlanTest, SweepsHoldWhatTheDiskOfTheScratchFolderHolds) {
+  folder_.Write("study.yaml", "study: s\nmodels: [" + kDemo +
+                                  "]\nrecipes: [full, rtn-w8-channel, rtn-w4-channel, rtn-w2-channel]\n"
+                                  "tasks: [{task: 'text:text.txt', window: 8}]\n");
+  StudyPlan plan = MakePlan(ReadStudyFile(folder_.File("study.yaml")), threads_);
+  std::vector<PlannedSweeps> sweeps = PlanSweeps(plan, folder_.path(), *backend_, Probe::kNo);
+  ASSERT_EQ(sweeps.size(), 1u);
+  EXPECT_EQ(sweeps[0].recipes, (std::vector<size_t>{1, 2, 3}));
+  ASSERT_EQ(sweeps[0].quantize.lanes.size(), 1u);
+  EXPECT_EQ(sweeps[0].LaneOf(2), (std::vector<size_t>{1, 2, 3}));
+
+  const CheckpointSource& source = *plan.models[0].source;
+  const std::vector<Recipe> recipes(plan.study.recipes.begin() + 1, plan.study.recipes.end());
+  const uint64_t two = BytesOf(source, recipes[0]) + BytesOf(source, recipes[1]);
+  sweeps[0].quantize = PlanQuantize({source, *backend_}, recipes, Probe::kNo, two);
+  ASSERT_EQ(sweeps[0].quantize.lanes.size(), 2u);
+  EXPECT_EQ(sweeps[0].LaneOf(1), (std::vector<size_t>{1, 2}));
+  EXPECT_EQ(sweeps[0].LaneOf(3), (std::vector<size_t>{3}));
+  plan.cells[2].state = CellState::kDone;
+  const std::vector<const PlannedCell*> cells = CellsToRun(plan, sweeps);
+  ASSERT_EQ(cells.size(), 3u);
+  EXPECT_EQ(cells[2]->recipe, 3u);
 }
 
 TEST_F(RunPlanTest, LeftoversOfOtherInputsAreMadeAnew) {

@@ -30,7 +30,7 @@ class Nearest final : public Method {
     auto importance = std::make_unique<Importance>();
     for (size_t j = 0; j < inputs.statistics.width; ++j) {
       const double s = inputs.scales.empty() ? 1 : static_cast<double>(inputs.scales[j]);
-      importance->of_columns.push_back(static_cast<float>(inputs.statistics.Gram().Row(j)[j] / (s * s)));
+      importance->of_columns.push_back(static_cast<float>(inputs.statistics.SumOfSquares(j) / (s * s)));
     }
     return importance;
   }
