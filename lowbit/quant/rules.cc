@@ -107,8 +107,8 @@ void RequireWhatAwqCanScale(const Recipe& recipe, size_t l, const LayerLayout& l
 
 void RequireRules(const Recipe& recipe, const ModelLayout& layout) {
   if (recipe.rules.empty()) return;
-  for (const WeightRule& rule : recipe.rules) RequireFit(recipe, rule, layout);
   RequireOneRuleEach(recipe, layout);
+  for (const WeightRule& rule : recipe.rules) RequireFit(recipe, rule, layout);
   bool rounds = recipe.head.has_value();
   ForLinears(layout, [&](size_t layer, const std::string& linear) {
     rounds = rounds || recipe.WeightsOf(layer, linear).has_value();

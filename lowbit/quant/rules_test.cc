@@ -135,6 +135,8 @@ TEST(RequireRules, RefusesWhatDoesNotFitTheModel) {
       {"rtn-w4-g64:tensor.down_proj=keep,tensor.mlp=w8-g64",
        "tensor.mlp: covers mlp.down_proj of layer 0, as 'tensor.down_proj' does"},
       {"rtn-w4-g64:layers.0-1.down_proj=keep,layers.1.mlp=w8-g64", "covers mlp.down_proj of layer 1"},
+      {"rtn-w4-g64:tensor.mlp=w8-g64,tensor.up_proj=keep",  // the first does not decide in silence
+       "tensor.up_proj: covers mlp.up_proj of layer 0, as 'tensor.mlp' does"},
       {"rtn-w4-g64:layers.0-1=keep", "its rules keep every linear"},
   };
   for (const auto& [recipe, message] : bad) EXPECT_THAT(RefusalOf(recipe, config), HasSubstr(message));
@@ -229,10 +231,10 @@ TEST(QuantizeWithRules, OneModelDescribedInTwoWaysHasTheSameBytes) {
 TEST(QuantizeWithRules, ThreadsAndResumingDoNotChangeAByte) {
   const TestFolder folder;
   int n = 0;
-  for (const std::string recipe :
-       {"rtn-w3-g32:layers.0=keep,range=hdiag",
-        "gptq-w3-g32:layers.1=keep,act_order=true,layers.0.v_proj=w8-channel",
-        "awq-w3-g32:layers.0=keep,layers.1.down_proj=w4-channel", "awq+gptq-w3-g32:tensor.self_attn=keep"}) {
+  for (const std::string recipe : {"rtn-w3-g32:layers.0=keep,range=hdiag",
+                                   "gptq-w3-g32:layers.1=keep,act_order=true,layers.0.v_proj=w8-channel",
+                                   "awq-w3-g32:awq_loss=hessian,layers.0=keep,layers.1.down_proj=w4-channel",
+                                   "awq+gptq-w3-g32:awq_loss=hessian,tensor.self_attn=keep"}) {
     const std::string whole = folder.File(fmt::format("whole{}", n)),
                       other = folder.File(fmt::format("other{}", n));
     ++n;
@@ -256,8 +258,9 @@ TEST(QuantizeWithRules, ThreadsAndResumingDoNotChangeAByte) {
 TEST(QuantizeWithRules, ARuleChangesOnlyWhatItCovers) {
   const TestFolder folder;
   for (const char* recipe :
-       {"gptq-w3-g32", "gptq-w8-g32", "awq-w3-g32", "awq-w8-g32", "gptq-w3-g32:tensor.q_proj=w8-g32",
-        "awq-w3-g32:tensor.down_proj=w8-g32", "awq-w3-g32:layers.0=keep"})
+       {"gptq-w3-g32", "gptq-w8-g32", "awq-w3-g32:awq_loss=hessian", "awq-w8-g32:awq_loss=hessian",
+        "gptq-w3-g32:tensor.q_proj=w8-g32", "awq-w3-g32:awq_loss=hessian,tensor.down_proj=w8-g32",
+        "awq-w3-g32:awq_loss=hessian,layers.0=keep"})
     Quantize(recipe, folder.File(recipe));
   const auto same = [&](const char* a, const char* b, size_t layer, const char* linear) {
     SCOPED_TRACE(linear);
@@ -266,15 +269,17 @@ TEST(QuantizeWithRules, ARuleChangesOnlyWhatItCovers) {
   same("gptq-w3-g32:tensor.q_proj=w8-g32", "gptq-w8-g32", 0, "self_attn.q_proj");
   same("gptq-w3-g32:tensor.q_proj=w8-g32", "gptq-w3-g32", 0, "self_attn.k_proj");
   for (const size_t layer : {0, 1}) {
-    same("awq-w3-g32:tensor.down_proj=w8-g32", "awq-w8-g32", layer, "mlp.down_proj");
-    same("awq-w3-g32:tensor.down_proj=w8-g32", "awq-w3-g32", layer, "self_attn.o_proj");
+    same("awq-w3-g32:awq_loss=hessian,tensor.down_proj=w8-g32", "awq-w8-g32:awq_loss=hessian", layer,
+         "mlp.down_proj");
+    same("awq-w3-g32:awq_loss=hessian,tensor.down_proj=w8-g32", "awq-w3-g32:awq_loss=hessian", layer,
+         "self_attn.o_proj");
   }
-  const ArtefactSource plain(folder.File("awq-w3-g32"));
+  const ArtefactSource plain(folder.File("awq-w3-g32:awq_loss=hessian"));
   for (const LinearSpec& linear : plain.layout().layers[1].linears)
-    same("awq-w3-g32:layers.0=keep", "awq-w3-g32", 1, linear.name.c_str());
-  EXPECT_EQ(Artefact(folder.File("awq-w3-g32:layers.0=keep")).Layer(1).vectors,
-            Artefact(folder.File("awq-w3-g32")).Layer(1).vectors);
-  const LayerPatch patch = Artefact(folder.File("awq-w3-g32:layers.0=keep")).Layer(0);
+    same("awq-w3-g32:awq_loss=hessian,layers.0=keep", "awq-w3-g32:awq_loss=hessian", 1, linear.name.c_str());
+  EXPECT_EQ(Artefact(folder.File("awq-w3-g32:awq_loss=hessian,layers.0=keep")).Layer(1).vectors,
+            Artefact(folder.File("awq-w3-g32:awq_loss=hessian")).Layer(1).vectors);
+  const LayerPatch patch = Artefact(folder.File("awq-w3-g32:awq_loss=hessian,layers.0=keep")).Layer(0);
   EXPECT_TRUE(patch.packed.empty());
   EXPECT_TRUE(patch.vectors.empty());
 }
