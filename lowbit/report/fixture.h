@@ -120,6 +120,26 @@ inline std::vector<CellRow> Compared() {
   return rows;
 }
 
+// Output errors of `layers` layers: the last ones lose most, and down_proj more than its layer.
+inline CellRow WithLayerErrors(CellRow row, uint32_t layers) {
+  for (uint32_t l = 0; l < layers; ++l) {
+    const double error =
+        std::pow(4.0, -static_cast<double>(row.weight_bits)) * (1 + l) / (1 + row.group_size % 7);
+    row.layer_errors.push_back({l, "layer", error});
+    row.layer_errors.push_back({l, "mlp.down_proj", 2 * error});
+    row.layer_errors.push_back({l, "self_attn.q_proj", 0.5 * error});
+  }
+  return row;
+}
+
+inline std::vector<CellRow> Measured() {
+  std::vector<CellRow> rows = Compared();
+  for (CellRow& row : rows) {
+    if (row.method != "full") row = WithLayerErrors(row, 28);
+  }
+  return rows;
+}
+
 inline constexpr const char* kHostile = "</script><img src=x onerror=alert(1)>\"'&,|_%$#{}~^\\";
 
 // Two models, two tasks with three metrics, failed cells, notes, names that attack every output format.

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <map>
+
 #include "lowbit/base/human.h"
 #include "lowbit/base/json.h"
 #include "lowbit/report/format.h"
@@ -26,6 +28,29 @@ Json CellData(const Report& report, const ReportCell& cell) {
   return data;
 }
 
+// One entry per layer: its own error, and which of its linears loses most.
+Json LayerErrorsData(const ReportRow& row) {
+  std::map<uint32_t, Json> layers;
+  std::map<uint32_t, double> worst;
+  for (const LayerError& e : row.layer_errors) {
+    Json& data = layers[e.layer];
+    data["layer"] = e.layer;
+    if (e.part == "layer") {
+      data["value"] = e.relative;
+      data["text"] = HtmlNumber(FormatValue(e.relative));
+    } else if (const auto [most, first] = worst.try_emplace(e.layer, e.relative);
+               first || e.relative > most->second) {
+      most->second = e.relative;
+      data["worst"] = e.part + " " + HtmlNumber(FormatValue(e.relative));
+    }
+  }
+  Json list = Json::array();
+  for (auto& [layer, data] : layers) {
+    if (data.contains("value")) list.push_back(std::move(data));
+  }
+  return list;
+}
+
 Json RowData(const Report& report, const ReportRow& row) {
   Json data = {{"recipe", row.recipe},    {"method", row.method}, {"bits", row.bits},
                {"group", row.group_size}, {"full", row.IsFull()}, {"series", row.series},
@@ -36,6 +61,7 @@ Json RowData(const Report& report, const ReportRow& row) {
     data["bytes"] = row.storage->model_bytes;
     data["sizeText"] = HumanBytes(row.storage->model_bytes);
   }
+  if (!row.layer_errors.empty()) data["layerErrors"] = LayerErrorsData(row);
   for (const ReportCell& cell : row.cells) data["cells"].push_back(CellData(report, cell));
   return data;
 }

@@ -26,6 +26,7 @@ void MakeValidUtf8(CellRow& row) {
     *text = ReplaceInvalidUtf8(*text);
   }
   for (Metric& metric : row.metrics) metric.name = ReplaceInvalidUtf8(metric.name);
+  for (LayerError& error : row.layer_errors) error.part = ReplaceInvalidUtf8(error.part);
 }
 
 std::string Grouping(const CellRow& row) {
@@ -195,6 +196,7 @@ class ModelBuilder {
       if (fresh) model_.rows.push_back(NewRow(row));
       ReportRow& out = model_.rows[it->second];
       if (row.storage) out.storage = row.storage;
+      if (!row.layer_errors.empty()) out.layer_errors = row.layer_errors;
       for (size_t c = 0; c < model_.columns.size(); ++c) {
         const ReportColumn& column = model_.columns[c];
         // A done cell without this metric was not asked for it: full precision is not compared with itself.

@@ -54,7 +54,8 @@ struct ReportRow {
   std::string
       series;  // the recipe without its bits: "rtn g128". One line of a chart; empty for full precision
   std::optional<CellStorage> storage;
-  std::vector<ReportCell> cells;  // one per column of the model
+  std::vector<LayerError> layer_errors;  // empty: not measured
+  std::vector<ReportCell> cells;         // one per column of the model
 
   bool IsFull() const { return method == "full"; }
 };

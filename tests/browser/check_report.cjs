@@ -173,6 +173,16 @@ async function checkCharts(page, shots) {
     .models[0].columns.some((c) => c.metric === "kl_mean"));
   check((await page.isVisible("#kl-chart")) === divergence, "kl-chart: there exactly where divergence was measured");
   if (divergence) check((await ink("kl-chart")).share > 0.005, "kl-chart: drawn");
+  const measured = await page.evaluate(() => JSON.parse(document.getElementById("study").textContent)
+    .models[0].rows.some((row) => row.layerErrors?.length));
+  check((await page.isVisible("#layers-chart")) === measured, "layers-chart: there exactly where layers were measured");
+  if (measured) {
+    const shown = await ink("layers-chart");
+    check(shown.share > 0.005, "layers-chart: drawn");
+    const other = await page.$eval("#layers-bits option:not(:checked)", (option) => option.value);
+    await page.selectOption("#layers-bits", other);
+    check((await ink("layers-chart")).sum !== shown.sum, "layers-chart: other bits are other lines");
+  }
   const pressed = () => page.$eval('[data-scale][aria-pressed="true"]', (b) => b.dataset.scale);
   const before = await ink("bits-chart");
   const first = await pressed();

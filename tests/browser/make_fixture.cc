@@ -25,6 +25,7 @@ int main(int argc, char** argv) {
     Write(std::string(argv[1]) + "/compared.db", lowbit::fixture::Compared());
     Write(std::string(argv[1]) + "/two.db", lowbit::fixture::TwoModels());
     Write(std::string(argv[1]) + "/many.db", lowbit::fixture::ManyLines());
+    Write(std::string(argv[1]) + "/measured.db", lowbit::fixture::Measured());
   } catch (const lowbit::Error& error) {
     std::fprintf(stderr, "error: %s\n", error.what());
     return 1;

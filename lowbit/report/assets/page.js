@@ -6,7 +6,7 @@
 (() => {
   const byId = (id) => document.getElementById(id);
   const study = JSON.parse(byId("study").textContent);
-  const state = { model: 0, column: 0, scale: "auto", hidden: new Set() };
+  const state = { model: 0, column: 0, scale: "auto", layersBits: undefined, hidden: new Set() };
   const charts = [];
 
   // ---- Theme ----------------------------------------------------------------------------------------
@@ -225,6 +225,7 @@
   // ---- Charts ---------------------------------------------------------------------------------------
 
   function tooltipLines(point) {
+    if (point.lines) return point.lines;
     const { row, cell } = point;
     const column = study.models[state.model].columns[point.column];
     const error = cell.stderrText ? ` ± ${cell.stderrText}` : "";
@@ -249,6 +250,7 @@
       pointRadius: 5,
       pointHoverRadius: 7,
       pointHitRadius: 12,
+      clip: dataset.clip,
       pointBorderWidth: ["star", "cross", "crossRot"].includes(dataset.shape) ? 2 : 1,
       tension: 0,
     });
@@ -386,6 +388,44 @@
     });
   }
 
+  // What each layer loses by itself, on rows that nothing was learned from: recipes of one number of bits, so that
+  // a line is a method.
+  function drawLayers(model, series) {
+    const figure = byId("layers-chart").closest("figure");
+    const measured = model.rows.filter((row) => row.layerErrors?.length);
+    figure.hidden = measured.length === 0;
+    if (figure.hidden) return;
+    const bits = [...new Set(measured.map((row) => row.bits))];
+    if (!bits.includes(state.layersBits)) state.layersBits = bits.includes(4) ? 4 : bits[0];
+    byId("layers-bits").replaceChildren(...bits.map((n) =>
+      new Option(`${n} bit${n === 1 ? "" : "s"}`, n, false, n === state.layersBits)));
+    const datasets = series.map((s) => ({
+      ...s,
+      clip: 8,  // the first and the last layer are at the edges
+      points: measured.filter((row) => row.series === s.name && row.bits === state.layersBits)
+        .flatMap((row) => row.layerErrors.map((e) => ({
+          x: e.layer,
+          y: e.value,
+          row,
+          lines: [`layer ${e.layer}: ${e.text}`, ...(e.worst ? [`most: ${e.worst}`] : [])],
+        }))),
+    }));
+    const values = heights(datasets, []);
+    const type = Math.min(...values) > 0 ? "logarithmic" : "linear";
+    const last = Math.max(1, ...datasets.flatMap((d) => d.points.map((p) => p.x)));
+    byId("layers-note").textContent = "squared change of a layer's output on held-out text, relative to what the " +
+      `layer adds; the layer alone, without the errors before it; lower is better; ${type} scale`;
+    draw({
+      canvas: "layers-chart",
+      label: `Line chart of the relative output error of each layer, recipes of ${state.layersBits} bits, one line ` +
+        "per method and group size. All numbers are in the JSON download.",
+      x: axis("layer", { min: 0, max: last }, "linear", (value) => (Number.isInteger(value) ? String(value) : "")),
+      y: axis("relative output error", limits(values, type), type, tickText),
+      datasets,
+      baselineAt: {},
+    });
+  }
+
   function drawAll() {
     while (charts.length) charts.pop().destroy();
     Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
@@ -400,6 +440,7 @@
       drawBits(model, column, series);
       drawDivergence(model, column, series);
       drawSize(model, column, series);
+      drawLayers(model, series);
     }
     const failed = model.rows.filter((row) => row.cells[state.column]?.error).map((row) => row.recipe);
     byId("not-drawn").hidden = !failed.length;
@@ -530,6 +571,10 @@
   byId("model").addEventListener("change", (event) => chooseModel(Number(event.target.value)));
   byId("column").addEventListener("change", (event) => {
     state.column = Number(event.target.value);
+    drawAll();
+  });
+  byId("layers-bits").addEventListener("change", (event) => {
+    state.layersBits = Number(event.target.value);
     drawAll();
   });
   for (const section of document.querySelectorAll("section.model")) {
