@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 
@@ -58,8 +59,55 @@ Json ConfigToJson(const ModelConfig& c) {
           {"eos_token_ids", c.eos_token_ids}};
 }
 
+// Output errors of all layers, the largest first: what is worth looking at.
+struct LayerLoss {
+  std::string file, part;
+  double relative = 0;
+};
+std::vector<LayerLoss> LossesOf(const ArtefactInfo& a) {
+  std::vector<LayerLoss> losses;
+  for (const auto& [name, file] : a.files) {
+    for (const auto& [part, relative] : file.output_errors) losses.push_back({name, part, relative});
+  }
+  std::ranges::stable_sort(losses, std::greater(), &LayerLoss::relative);
+  return losses;
+}
+
+std::string LayerOf(const LayerLoss& loss) {
+  return loss.file.substr(0, loss.file.find('.'));
+}
+
+// Whole layers: their mean and the worst; then the worst linears.
+std::string LossesText(const ArtefactInfo& a) {
+  constexpr size_t kShown = 5;
+  const std::vector<LayerLoss> losses = LossesOf(a);
+  double sum = 0;
+  size_t layers = 0, shown = 0;
+  std::string worst;
+  for (const LayerLoss& loss : losses) {
+    const bool is_layer = loss.part == kWholeLayer;
+    if (is_layer && layers == 0) worst = fmt::format("{:.3g} in {}", loss.relative, LayerOf(loss));
+    if (is_layer) sum += loss.relative, ++layers;
+  }
+  if (layers == 0) return "";
+  std::string text =
+      fmt::format("  {:<12} {:.3g} in the mean over layers, at most {}; held-out text, relative\n",
+                  "output error", sum / static_cast<double>(layers), worst);
+  for (const LayerLoss& loss : losses) {
+    if (loss.part == kWholeLayer) continue;
+    text += fmt::format("  {:<12} {:.3g} {} {}\n", shown == 0 ? "worst" : "", loss.relative, LayerOf(loss),
+                        Printable(loss.part));
+    if (++shown == kShown) break;
+  }
+  return text;
+}
+
 Json ArtefactToJson(const ArtefactInfo& a) {
+  Json losses = Json::array();
+  for (const LayerLoss& loss : LossesOf(a))
+    losses.push_back({{"layer", LayerOf(loss)}, {"part", loss.part}, {"relative_error", loss.relative}});
   return {{"recipe", a.recipe},
+          {"output_errors", losses},
           {"quantized_weights", a.quantized_weights},
           {"bits_per_quantized_weight", a.BitsPerQuantizedWeight()},
           {"bits_per_model_weight", a.BitsPerModelWeight()},
@@ -172,6 +220,7 @@ std::string ToText(const Inspection& in, bool with_tensors) {
     line("whole model", fmt::format("{} weights at {:.3f} bits each: {}", HumanCount(a->model_weights),
                                     a->BitsPerModelWeight(), HumanBytes((a->model_bits + 7) / 8)));
     line("error", fmt::format("{:.4g} of the weights' norm", a->relative_error));
+    text += LossesText(*a);
     line("files", fmt::format("{} in {}", HumanBytes(a->FileBytes()), a->files.size()));
     text += "\n";
   }

@@ -87,6 +87,35 @@ TEST(Inspect, ArtefactIsShownWithItsBase) {
   EXPECT_EQ(ToJson(in, false).at("artefact").at("recipe"), "rtn-w4-g32");
 }
 
+TEST(Inspect, ShowsWhatLayersLoseTheWorstFirst) {
+  const TestFolder folder;
+  const std::string out = folder.File("q");
+  const Threads one(1);
+  const auto backend = MakeBackend("cpu", "f32", one);
+  const CalibrationSpec text{.file = folder.Write("text.txt", std::string(400, 'a') + std::string(400, 'b')),
+                             .samples = 2,
+                             .length = 16};
+  const std::vector<QuantizeCell> cells = {{ParseRecipe("rtn-w3-g32"), out}};
+  QuantizeFolder(LOWBIT_SOURCE_DIR "/data/demo-qwen3", cells, *backend, &text);
+  const Inspection in = Inspect(out);
+  const Json losses = ToJson(in, false).at("artefact").at("output_errors");
+  ASSERT_EQ(losses.size(), 4u * 8);
+  double before = losses[0].at("relative_error");
+  for (const Json& loss : losses) {
+    EXPECT_LE(loss.at("relative_error").get<double>(), before);
+    before = loss.at("relative_error");
+  }
+  const std::string shown = ToText(in, false);
+  EXPECT_THAT(shown, HasSubstr("output error"));
+  EXPECT_THAT(shown, HasSubstr("worst"));
+  EXPECT_THAT(shown, HasSubstr("layer-0000"));
+
+  fs::remove_all(out);
+  Quantize(LOWBIT_SOURCE_DIR "/data/demo-qwen3", "rtn-w3-g32", out);
+  EXPECT_THAT(ToText(Inspect(out), false), ::testing::Not(HasSubstr("output error")))
+      << "nothing was measured";
+}
+
 TEST(Inspect, TextNamesTheFactsAndListsTensorsOnRequest) {
   const Inspection in = Inspect(kModels + "tiny-llama3");
   const std::string text = ToText(in, false);
