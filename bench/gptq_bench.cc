@@ -11,11 +11,10 @@
 #include <cstring>
 #include <fstream>
 
+#include "bench/gptq_rounded.h"
 #include "lowbit/base/files.h"
 #include "lowbit/base/stopwatch.h"
 #include "lowbit/calib/statistics.h"
-#include "lowbit/quant/gptq.h"
-#include "lowbit/quant/rounding.h"
 #include "lowbit/tensor/random_matrix.h"
 
 namespace lowbit {
@@ -23,31 +22,6 @@ namespace {
 
 size_t Number(const char* text) {
   return std::strtoull(text, nullptr, 10);
-}
-
-struct Rounded {
-  PackedTensor packed;
-  double loss = 0;
-};
-
-Rounded RoundAll(MatView<const float> weights, const GptqFactor& factor, const WeightSpec& spec,
-                 const GptqOptions& options, const Threads& threads) {
-  const Place place("weights");
-  Rounded result;
-  result.packed = MakePacked(weights.rows, weights.cols, spec, StoredOrder(factor, spec, options));
-  std::vector<double> losses((weights.rows + kGptqRows - 1) / kGptqRows);
-  threads.For(losses.size(), [&](size_t task) {
-    const size_t first = task * kGptqRows;
-    losses[task] = RoundGptq({.weights = weights.Rows(first, std::min(kGptqRows, weights.rows - first)),
-                              .first_row = first,
-                              .factor = factor,
-                              .spec = spec,
-                              .options = options,
-                              .place = place},
-                             result.packed);
-  });
-  for (const double loss : losses) result.loss += loss;
-  return result;
 }
 
 int TimeGram(size_t rows, size_t width, int thread_count, const char* compute) {
@@ -115,17 +89,6 @@ Buffer<T> ReadRaw(const char* path, size_t count) {
 void WriteRaw(const std::string& path, const void* data, size_t bytes) {
   std::ofstream(path, std::ios::binary)
       .write(static_cast<const char*>(data), static_cast<std::streamsize>(bytes));
-}
-
-// One byte a weight, columns in their own order.
-std::vector<uint8_t> Codes(const PackedTensor& packed) {
-  std::vector<uint8_t> codes(packed.rows * packed.cols), row(packed.cols);
-  for (size_t r = 0; r < packed.rows; ++r) {
-    UnpackRow(packed.codes.data() + r * packed.RowBytes(), packed.bits, row);
-    for (size_t p = 0; p < packed.cols; ++p)
-      codes[r * packed.cols + (packed.column_order.empty() ? p : packed.column_order[p])] = row[p];
-  }
-  return codes;
 }
 
 int RoundFiles(char** argv) {

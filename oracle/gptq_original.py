@@ -46,6 +46,17 @@ def inverse_factor(h, damp=0.01):
     return torch.linalg.cholesky(h, upper=True)
 
 
+def hessian(x, length):
+    """Of the rows of sequences of `length` tokens: 2 / sequences times the sum of x x^T, in f32, one by one."""
+    h, seen = torch.zeros(x.shape[1], x.shape[1]), 0
+    for sequence in x.split(length):
+        h *= seen / (seen + 1)
+        seen += 1
+        part = (2 / seen) ** 0.5 * sequence.t()
+        h += part.matmul(part.t())
+    return h
+
+
 def gptq(weight, h, bits, group, act_order):
     """weight [out, in] and h [in, in], f32. Returns codes, weights (columns in their own order) and the sum of e^2."""
     w, h, maxq = weight.clone(), h.clone(), 2**bits - 1
@@ -147,12 +158,8 @@ def layer(tokens, bits, group, threads):
     for cols, outs in ((1024, (2048, 1024, 1024)), (2048, (1024,)), (1024, (3072, 3072)), (3072, (1024,))):
         x = torch.randn(tokens, cols)
         for rows in outs:  # the original keeps a Hessian for every linear
-            begin, h, seen = time.time(), torch.zeros(cols, cols), 0
-            for sequence in x.split(WINDOW):
-                h *= seen / (seen + 1)
-                seen += 1
-                part = (2 / seen) ** 0.5 * sequence.t()
-                h += part.matmul(part.t())
+            begin = time.time()
+            h = hessian(x, WINDOW)
             seconds["gram"] += time.time() - begin
             w, begin = 0.02 * torch.randn(rows, cols), time.time()
             gptq(w, h, bits, group, False)
