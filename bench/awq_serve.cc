@@ -25,7 +25,7 @@ struct Setting {
   std::string model;
   CalibrationSet set;
   size_t layer = 0;
-  WeightSpec spec;
+  WeightSpec spec = {};
   int threads = 1;
 };
 

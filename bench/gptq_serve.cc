@@ -23,7 +23,7 @@ constexpr std::string_view kCommands = "arrays FOLDER, class, codes FOLDER, laye
 struct Setting {
   std::string model;
   CalibrationSet set;
-  WeightSpec spec;
+  WeightSpec spec = {};
   int threads = 1;
 };
 

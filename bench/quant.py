@@ -94,8 +94,8 @@ def cost_in(answer):
 
 
 class Report:
-    def __init__(self):
-        self.checks, self.lines = [], []
+    def __init__(self, has_targets):
+        self.checks, self.lines, self.has_targets = [], [], has_targets
 
     def check(self, what, value, text, holds):
         if what not in [c["what"] for c in self.checks]:
@@ -113,7 +113,7 @@ class Report:
         for side, costs in zip(names, (first, second)):
             line[side] = {"seconds": [c.seconds for c in costs], "cpu_seconds": [c.cpu for c in costs]}
         met = ""
-        if target:
+        if target and self.has_targets:
             sign, bound = target.split()
             line["met"] = line["ratio"] >= float(bound) if sign == ">=" else line["ratio"] <= float(bound)
             met = f", wanted {target}: {'met' if line['met'] else 'MISSED'}"
@@ -142,6 +142,15 @@ def run_gptq(args, report, folder):
                    128, args.threads)
     print(f"\nGPTQ w{args.bits} g128, first layer of {args.gptq_model}, {samples} x {length} tokens, "
           f"{ours.facts['isa']}")
+    if "gptq" in args.parts:
+        run_class(args, report, folder, ours)
+    if "pass" in args.parts:
+        run_passes(args, report, ours)
+    ours.end()
+
+
+def run_class(args, report, folder, ours):
+    samples, length = args.gptq_tokens
     ours.ask("arrays", folder)
     peer = peers.Gptq(folder, ours.facts["steps"], length, args.bits, 128)
     theirs, mine, shared, parts = [], [], [], {"gram": [], "factor": [], "rounding": []}
@@ -163,8 +172,6 @@ def run_gptq(args, report, folder):
         report.part(f"lowbit: {part}", costs)
     report.compare("the same, if the original kept one Hessian for the linears of an input", shared, mine,
                    ("original class, shared Hessians", "lowbit f32"))
-    run_passes(args, report, ours)
-    ours.end()
 
 
 def check_codes(report, folder, codes, losses, our_losses, sequences):
@@ -215,7 +222,7 @@ def run_awq(args, report, folder):
     os.unlink(rows)
     taps = ["attn_in", "mlp_in", "mlp_mid"]
     for tap in taps:
-        peer.choose_batch(tap, lambda body: min(cost_of(body)[0].seconds, cost_of(body)[0].seconds))
+        peer.choose_batch(tap, lambda body: cost_of(body)[0].seconds)
     print(f"  torch takes sequences at a time: {peer.batch}")
     costs = {(side, tap): [] for side in ("torch", "block", "hessian") for tap in taps}
     steps = {}
@@ -233,9 +240,8 @@ def run_awq(args, report, folder):
                     report.check(f"{tap}: ratio by the Gram matrix's loss", answer["step"], f"{answer['step']}/20", True)
     totals = {side: [sum(c, Cost()) for c in zip(*(costs[side, tap] for tap in taps))] for side in ("torch", "block", "hessian")}
     report.compare("AWQ's search, block loss", totals["torch"], totals["block"], ("llm-awq's, torch f32", "lowbit f32"), ">= 1.5")
-    for side in ("torch", "block"):
-        for tap in taps:
-            report.part(f"{side} {tap}", costs[side, tap])
+    for tap in taps:
+        report.compare(f"of it {tap}", costs["torch", tap], costs["block", tap], ("llm-awq's, torch f32", "lowbit f32"))
     report.compare("AWQ's search, Gram-based loss (awq_loss=hessian: other answers)", totals["torch"], totals["hessian"],
                    ("llm-awq's, torch f32", "lowbit f32, hessian"))
     run_clip(args, report, ours, peer, steps)
@@ -297,6 +303,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("programs", help="folder of gptq_serve and awq_serve")
     parser.add_argument("--texts", required=True, help="JSON lines with documents under \"text\"")
+    parser.add_argument("--parts", default="gptq,pass,awq", type=lambda text: text.split(","))
     parser.add_argument("--gptq-model", help="folder; without it no gptq and pass")
     parser.add_argument("--gptq-tokens", type=pair, default=(16, 2048), metavar="SxL", help="default 16x2048")
     parser.add_argument("--awq-model", help="folder; without it no awq")
@@ -314,14 +321,14 @@ def main():
         args.gptq_tokens, args.awq_tokens, args.repeats, args.awq_repeats = (4, 1024), (8, 256), 1, 1
     torch.set_num_threads(args.threads)
     transformers_logging()
-    begin, report = time.time(), Report()
+    begin, report = time.time(), Report(has_targets=not args.quick)
     print(f"{cpu_name()}, {args.threads} threads each, torch {torch.__version__} "
           f"({torch.backends.cpu.get_cpu_capability()}), load {os.getloadavg()[0]:.1f} before")
     with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
-        if args.gptq_model:
+        if args.gptq_model and {"gptq", "pass"} & set(args.parts):
             run_gptq(args, report, folder)
     with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
-        if args.awq_model:
+        if args.awq_model and "awq" in args.parts:
             run_awq(args, report, folder)
     print(f"\n{time.time() - begin:.0f} s in all, load {os.getloadavg()[0]:.1f} after")
     if args.json:
