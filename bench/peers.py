@@ -106,16 +106,19 @@ class Awq:
         x = self.inputs[tap].reshape(-1, self.inputs[tap].shape[-1])
         return x[:: max(1, len(x) // 512)]
 
+    def scaled(self, reader, tap, step):
+        """Its weight and the sampled tokens with the scales of ratio `step` in; None: 1."""
+        w, x = self.module(reader).weight, self.sampled(tap)
+        if step is None:
+            return w, x
+        s = awq_reference.ratio_scales(self.inputs[tap].abs().view(-1, x.shape[1]).mean(0), step / awq_reference.RATIOS)
+        return w * s, x / s
+
     @torch.inference_mode()
     def clip(self, reader, tap, step, way):
-        """Steps of 1/20 below the largest weight, [rows, groups], with the scales of ratio `step` (None: 1) in.
-        `way` "sum": products of all rows, tokens and weights, then their sums, as llm-awq has it. "einsum": the same by
-        matrix products."""
-        w, x = self.module(reader).weight, self.sampled(tap)
-        if step is not None:
-            mean_abs = self.inputs[tap].abs().view(-1, x.shape[1]).mean(0)
-            s = awq_reference.ratio_scales(mean_abs, step / awq_reference.RATIOS)
-            w, x = w * s, x / s
+        """Steps of 1/20 below the largest weight, [rows, groups]. `way` "sum": products of all rows, tokens and weights,
+        then their sums, as llm-awq has it. "einsum": the same by matrix products."""
+        w, x = self.scaled(reader, tap, step)
         if way == "einsum":
             return awq_reference.search_clip(w, x, self.bits, self.group)
         return torch.cat([self.clip_rows(part, x) for part in w.split(256 if len(w) % 256 == 0 else 64)])
@@ -123,13 +126,26 @@ class Awq:
     def clip_rows(self, w, x):
         x = x.reshape(1, len(x), -1, self.group)  # [1, tokens, groups, group]
         w = w.reshape(len(w), 1, -1, self.group)
-        largest = w.abs().amax(-1, keepdim=True)
-        want = (x * w).sum(-1)
-        best, step = torch.full_like(largest, float("inf")), torch.zeros_like(largest, dtype=torch.int)
-        for i in range(awq_reference.CLIP_STEPS):
-            bound = largest * (1 - i / awq_reference.CLIP_GRID)
-            rounded = awq_reference.fake_round(torch.clamp(w, -bound, bound), self.bits, self.group)
-            error = ((x * rounded).sum(-1) - want).pow(2).mean(1).view(largest.shape)
+        want, best = (x * w).sum(-1), None
+        for i, rounded in enumerate(self.clipped(w)):
+            error = ((x * rounded).sum(-1) - want).pow(2).mean(1)  # [rows, groups]
+            if best is None:
+                best, step = error, torch.zeros_like(error, dtype=torch.int)
             step[error < best] = i
             best = torch.minimum(best, error)
-        return step.view(len(w), -1)
+        return step
+
+    def clipped(self, w):
+        largest = w.abs().amax(-1, keepdim=True)
+        for i in range(awq_reference.CLIP_STEPS):
+            bound = largest * (1 - i / awq_reference.CLIP_GRID)
+            yield awq_reference.fake_round(torch.clamp(w, -bound, bound), self.bits, self.group)
+
+    @torch.inference_mode()
+    def clip_errors(self, reader, tap, step, rows):
+        """Of every bound, for the first `rows` rows, in f64: [steps, rows, groups]."""
+        w, x = self.scaled(reader, tap, step)
+        w = w[:rows].reshape(-1, w.shape[1] // self.group, self.group)
+        x = x.double().reshape(len(x), -1, self.group)
+        return torch.stack([torch.einsum("tgj,rgj->trg", x, (rounded - w).double()).pow(2).mean(0)
+                            for rounded in self.clipped(w)])
