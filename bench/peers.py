@@ -116,8 +116,8 @@ class Awq:
 
     @torch.inference_mode()
     def clip(self, reader, tap, step, way):
-        """Steps of 1/20 below the largest weight, [rows, groups]. `way` "sum": products of all rows, tokens and weights,
-        then their sums, as llm-awq has it. "einsum": the same by matrix products."""
+        """Steps of 1/20 below the largest weight, [rows, groups]. `way` "sum": products of all rows, tokens and
+        weights, then their sums, as llm-awq has it. "einsum": the same by matrix products."""
         w, x = self.scaled(reader, tap, step)
         if way == "einsum":
             return awq_reference.search_clip(w, x, self.bits, self.group)

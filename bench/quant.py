@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 
+import numpy as np
 import torch
 
 import peers
@@ -182,7 +183,7 @@ def run_class(args, report, folder, ours):
 def check_codes(report, folder, codes, losses, our_losses, sequences):
     equal = total = 0
     for name, theirs in codes.items():
-        mine = torch.from_numpy(peers.np.fromfile(f"{folder}/{name}.codes", peers.np.uint8)).reshape(theirs.shape)
+        mine = torch.from_numpy(np.fromfile(f"{folder}/{name}.codes", np.uint8)).reshape(theirs.shape)
         equal += int((mine == theirs).sum())
         total += mine.numel()
     apart = max(abs(our_losses[name] / (losses[name] * sequences / 2) - 1) for name in losses)
