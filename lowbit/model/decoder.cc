@@ -2,42 +2,25 @@
 #include "lowbit/model/decoder.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "lowbit/base/memory.h"
 #include "lowbit/model/activations.h"
 #include "lowbit/model/rope.h"
+#include "lowbit/model/token_rows.h"
 
 namespace lowbit {
 namespace {
 
 using Ids = std::span<const int32_t>;
 
-void RequireInVocabulary(std::span<const int32_t> ids, size_t vocabulary) {
-  for (const int32_t id : ids) {
-    if (id >= 0 && static_cast<size_t>(id) < vocabulary) continue;
-    throw Error(ErrorKind::kContent,
-                fmt::format("token id {}, the model's vocabulary has {} entries", id, vocabulary))
-        .Hint("does the tokenizer belong to this model?");
-  }
-}
-
 // `first` sequence of the batch that `sequences` begin with.
 void RequireFiniteRows(MatView<const float> x, std::span<const SequenceRows> sequences, size_t first,
                        std::string_view where, const Threads& threads) {
-  std::vector<uint8_t> bad(sequences.size(), 0);
-  threads.For(sequences.size(), [&](size_t i) {
-    for (size_t t = sequences[i].begin; t < sequences[i].end; ++t) {
-      float sum = 0;  // of zeros, unless a value is NaN or infinite
-      for (const float v : x.RowSpan(t)) sum += v * 0.0f;
-      bad[i] |= static_cast<uint8_t>(sum != 0.0f || std::isnan(sum));
-    }
-  });
-  const auto found = std::find(bad.begin(), bad.end(), 1);
-  if (found == bad.end()) return;
+  const std::optional<size_t> bad = FirstNotFinite(x, sequences, threads);
+  if (!bad) return;
   throw Error(ErrorKind::kNumeric, Place().Item(std::string(where)),
               fmt::format("its output holds NaN or infinite values, first in sequence {} of the batch",
-                          first + static_cast<size_t>(found - bad.begin())));
+                          first + *bad));
 }
 
 // Rows of the batch that are in memory together: whole sequences, in rows from 0.
@@ -84,20 +67,15 @@ struct Decoder::Batch {
 Decoder::~Decoder() = default;
 
 void Decoder::Embed(Batch& batch) const {
-  constexpr size_t kLookupsAtOnce = 256;  // a lookup touches up to 64 KiB of pages
-  const Weight embedding = source_.Embedding();
-  size_t sequence = 0, lookups = 0;
+  TokenRows rows(source_);
+  size_t sequence = 0;
   for (const Piece& piece : batch.pieces) {
     const MatView<float> x = batch.x->Load(piece.first_row, piece.rows, true);
-    for (size_t t = 0; t < piece.rows; ++sequence) {
-      for (const int32_t id : batch.ids[sequence]) {
-        RowsToFloat(embedding, static_cast<size_t>(id), x.Rows(t++, 1));
-        if (++lookups % kLookupsAtOnce == 0) source_.ReleaseEmbeddingAndHead();
-      }
+    for (size_t t = 0; t < piece.rows; t += batch.ids[sequence++].size()) {
+      rows.LookUp(batch.ids[sequence], x.Rows(t, batch.ids[sequence].size()));
     }
     batch.x->Store();
   }
-  source_.ReleaseEmbeddingAndHead();
 }
 
 const PreparedLayer& Decoder::LayerFor(size_t index, const ForwardPlan& plan,

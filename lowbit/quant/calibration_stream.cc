@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "lowbit/model/token_rows.h"
 #include "lowbit/quant/block_loss.h"
 
 namespace lowbit {
@@ -19,22 +20,13 @@ CalibrationStream::CalibrationStream(const LayerSource& model, const Calibration
   held_ = std::max(kRowsPerGroup, longest);
   rope_ = MakeRopeTable(model.config(), longest);
   x_ = place_.Make(rows, model.config().hidden_size, std::min(held_, rows));
-  const Weight embedding = model.Embedding();
+  TokenRows tokens(model);
   for (size_t s = 0; s < sequences_.size(); ++s) {
-    const MatView<float> x = x_->Load(sequences_[s].begin, set.sequences[s].size(), true);
-    for (size_t t = 0; t < set.sequences[s].size(); ++t) {
-      const int32_t id = set.sequences[s][t];
-      if (id < 0 || static_cast<size_t>(id) >= Rows(embedding)) {
-        throw Error(ErrorKind::kContent,
-                    fmt::format("token id {} of the calibration set, the model's vocabulary has {} entries",
-                                id, Rows(embedding)))
-            .Hint("does the tokenizer belong to this model?");
-      }
-      RowsToFloat(embedding, static_cast<size_t>(id), x.Rows(t, 1));
-    }
+    const TokenIds& ids = set.sequences[s];
+    RequireInVocabulary(ids, model.config().vocab_size, "the calibration set");
+    tokens.LookUp(ids, x_->Load(sequences_[s].begin, ids.size(), true));
     x_->Store();
   }
-  model.ReleaseEmbeddingAndHead();
 }
 
 void CalibrationStream::Run(size_t index, const LayerWeights& weights, GramPart part, const Decide& decide) {
@@ -54,13 +46,9 @@ void CalibrationStream::Run(size_t index, const LayerWeights& weights, GramPart 
     statistics = InputStatistics();  // a Gram matrix may be as large as a layer
     layer.Advance(step, weight_of);
   }
-  for (const SequenceRows& s : sequences_) {
-    float sum = 0;  // of zeros, unless a value is NaN or infinite
-    const MatView<float> rows = x_->Load(s.begin, s.end - s.begin);
-    for (size_t t = 0; t < rows.rows; ++t) {
-      for (const float v : rows.RowSpan(t)) sum += v * 0.0f;
-    }
-    if (sum == 0.0f) continue;
+  for (const RowGroup& group : GroupSequences(sequences_, held_)) {
+    const MatView<const float> rows = x_->Load(group.first, group.rows);
+    if (!FirstNotFinite(rows, group.sequences, backend_.threads())) continue;
     throw Error(ErrorKind::kNumeric, Place().Item(fmt::format("layer {}", index)),
                 "its output for the calibration set holds NaN or infinite values");
   }
