@@ -31,8 +31,7 @@ int TimeGram(size_t rows, size_t width, int thread_count, const char* compute) {
                w2 = RandomMatrix(width, rows, 2);
   InputStatistics statistics(width);
   Matrix y(width, width);
-  const auto prepared = backend->Prepare(
-      TensorView{DType::kF32, {width, rows}, std::as_bytes(std::span(w.data(), width * rows))});
+  const auto prepared = backend->Prepare(DenseView(w));
   const auto gram = [&] { backend->AddGram(x.view(), statistics.Gram()); };
   const auto product = [&] { backend->Gemm(w2.view(), *prepared, {}, y.view()); };
   gram();

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "lowbit/eval/perplexity.h"
+#include "lowbit/tensor/dense_view.h"
 #include "lowbit/tensor/random_matrix.h"
 
 namespace lowbit {
@@ -50,9 +51,7 @@ class Changed : public LayerSource {
   Weight Embedding() const override { return source_.Embedding(); }
   Weight Head() const override {
     if (head_.rows() == 0) return source_.Head();
-    return TensorView{DType::kF32,
-                      {head_.rows(), head_.cols()},
-                      std::as_bytes(std::span(head_.data(), head_.rows() * head_.cols()))};
+    return DenseView(head_);
   }
   std::vector<float> FinalNorm() const override { return norm_; }
   uint64_t StoredBytes(size_t index) const override { return source_.StoredBytes(index); }

@@ -9,17 +9,13 @@
 #include <random>
 
 #include "lowbit/kernels/cpu/vector_ops.h"
+#include "lowbit/tensor/dense_view.h"
 #include "lowbit/tensor/random_matrix.h"
 
 namespace lowbit {
 namespace {
 
 constexpr float kEps = 0x1p-24f;  // unit roundoff of f32
-
-Weight DenseWeight(const Matrix& m) {
-  return TensorView{
-      DType::kF32, {m.rows(), m.cols()}, std::as_bytes(std::span(m.data(), m.rows() * m.cols()))};
-}
 
 void ExpectNear(MatView<const float> got, MatView<const float> want, float bound, const std::string& what) {
   for (size_t r = 0; r < want.rows; ++r) {
@@ -81,8 +77,8 @@ TEST_P(GemmOf, AgreesWithRefOverAwkwardSizes) {
     Matrix got(rows, out), want(rows, out);
     for (const bool with_bias : {false, true}) {
       const std::span<const float> add = with_bias ? bias.view().RowSpan(0) : std::span<const float>();
-      b.cpu->Gemm(x.view(), *b.cpu->Prepare(DenseWeight(w)), add, got.view());
-      b.ref->Gemm(x.view(), *b.ref->Prepare(DenseWeight(w)), add, want.view());
+      b.cpu->Gemm(x.view(), *b.cpu->Prepare(DenseView(w)), add, got.view());
+      b.ref->Gemm(x.view(), *b.ref->Prepare(DenseView(w)), add, want.view());
       // n·u·Σ|x||w| with Σ|x||w| ≈ n·E|x|E|w| = 0.64 n and a sum whose error grows like sqrt(n) at worst
       // here.
       const float bound =
@@ -104,9 +100,9 @@ TEST_P(GemmOf, GatedProductsAgreeWithRefAndWithTheirParts) {
         return with_bias ? bias.view().RowSpan(i) : std::span<const float>();
       };
       const auto run = [&](const Backend& backend, MatView<float> y) {
-        const auto g = backend.Prepare(DenseWeight(gate)), u = backend.Prepare(DenseWeight(up));
+        const auto g = backend.Prepare(DenseView(gate)), u = backend.Prepare(DenseView(up));
         backend.GatedMultiply(x.view(), {*g, bias_of(0)}, {*u, bias_of(1)}, y);
-        return std::pair(backend.Prepare(DenseWeight(gate)), backend.Prepare(DenseWeight(up)));
+        return std::pair(backend.Prepare(DenseView(gate)), backend.Prepare(DenseView(up)));
       };
       const auto [g, u] = run(*b.cpu, got.view());
       run(*b.ref, want.view());
@@ -129,7 +125,7 @@ TEST_P(GemmOf, ProductsOfOneInputEqualThemselvesAloneAndCanBeAdded) {
   const Matrix x = RandomMatrix(rows, in, 40), first = RandomMatrix(600, in, 41),
                second = RandomMatrix(33, in, 42), bias = RandomMatrix(1, 33, 43),
                before = RandomMatrix(rows, 33, 44);
-  const auto f = b.cpu->Prepare(DenseWeight(first)), s = b.cpu->Prepare(DenseWeight(second));
+  const auto f = b.cpu->Prepare(DenseView(first)), s = b.cpu->Prepare(DenseView(second));
   Matrix a(rows, 600), alone_a(rows, 600), sum(rows, 33), alone_s(rows, 33);
   std::copy_n(before.data(), rows * 33, sum.data());
   b.cpu->Multiply(
@@ -145,8 +141,8 @@ TEST(Prepare, CanKeepF32WhereTheBackendComputesInBF16) {
   const Backends bf16("bf16"), f32("f32");
   const Matrix x = RandomMatrix(9, 50, 45), w = RandomMatrix(40, 50, 46);
   Matrix got(9, 40), want(9, 40);
-  bf16.cpu->Gemm(x.view(), *bf16.cpu->Prepare(DenseWeight(w), Compute::kF32), {}, got.view());
-  f32.cpu->Gemm(x.view(), *f32.cpu->Prepare(DenseWeight(w)), {}, want.view());
+  bf16.cpu->Gemm(x.view(), *bf16.cpu->Prepare(DenseView(w), Compute::kF32), {}, got.view());
+  f32.cpu->Gemm(x.view(), *f32.cpu->Prepare(DenseView(w)), {}, want.view());
   ExpectSameBits(got.view(), want.view(), "f32 product");
 }
 
@@ -155,9 +151,9 @@ TEST_P(GemmOf, ResultOfARowDoesNotDependOnItsNeighboursOrThreads) {
   const size_t in = 576, out = 700;
   const Matrix x = RandomMatrix(200, in, 4), w = RandomMatrix(out, in, 5);
   Matrix all(200, out), some(37, out);
-  one.cpu->Gemm(x.view(), *one.cpu->Prepare(DenseWeight(w)), {}, all.view());
+  one.cpu->Gemm(x.view(), *one.cpu->Prepare(DenseView(w)), {}, all.view());
   for (const size_t first : {0, 1, 63, 64, 100, 163}) {
-    three.cpu->Gemm(x.view().Rows(first, 37), *three.cpu->Prepare(DenseWeight(w)), {}, some.view());
+    three.cpu->Gemm(x.view().Rows(first, 37), *three.cpu->Prepare(DenseView(w)), {}, some.view());
     ExpectSameBits(some.view(), all.view().Rows(first, 37), fmt::format("rows from {}", first));
   }
 }
@@ -179,7 +175,7 @@ TEST_P(GemmOf, PackedWeightsEqualTheirDequantizedSelves) {
   Matrix from_packed(5, packed->rows), from_dense(5, packed->rows);
   b.cpu->Gemm(x.view(), *b.cpu->Prepare(Weight(std::shared_ptr<const PackedTensor>(packed))), {},
               from_packed.view());
-  b.cpu->Gemm(x.view(), *b.cpu->Prepare(DenseWeight(dense)), {}, from_dense.view());
+  b.cpu->Gemm(x.view(), *b.cpu->Prepare(DenseView(dense)), {}, from_dense.view());
   ExpectSameBits(from_packed.view(), from_dense.view(), "packed");
 }
 
@@ -279,8 +275,8 @@ TEST_P(ScoreTargetsOf, AgreesWithRefAcrossPanels) {
       const Matrix x = RandomMatrix(rows, in, 18), head = RandomMatrix(vocabulary, in, 19);
       std::vector<int32_t> targets(rows);
       for (size_t t = 0; t < rows; ++t) targets[t] = static_cast<int32_t>(t * 37 % vocabulary);
-      const auto got = b.cpu->ScoreTargets(x.view(), DenseWeight(head), targets);
-      const auto want = b.ref->ScoreTargets(x.view(), DenseWeight(head), targets);
+      const auto got = b.cpu->ScoreTargets(x.view(), DenseView(head), targets);
+      const auto want = b.ref->ScoreTargets(x.view(), DenseView(head), targets);
       for (size_t t = 0; t < rows; ++t) {
         ASSERT_NEAR(got[t].log_prob, want[t].log_prob, 2e-5) << vocabulary << " row " << t;
         ASSERT_EQ(got[t].greedy, want[t].greedy) << vocabulary << " row " << t;
@@ -305,7 +301,7 @@ TEST(ScoreTargets, OfEqualLogitsTheLowestTokenIsGreedy) {
   std::copy_n(x.data(), 8, head.view().Row(1050));
   for (const Backend* backend : {b.cpu.get(), b.ref.get()}) {
     const auto scores =
-        backend->ScoreTargets(two_rows.view(), DenseWeight(head), std::vector<int32_t>{700, 1050});
+        backend->ScoreTargets(two_rows.view(), DenseView(head), std::vector<int32_t>{700, 1050});
     EXPECT_TRUE(scores[0].greedy);
     EXPECT_FALSE(scores[1].greedy);
     EXPECT_EQ(scores[0].log_prob, scores[1].log_prob);
@@ -317,7 +313,7 @@ TEST(ScoreTargets, ANaNLogitMakesTheScoreNaN) {
   Matrix x(1, 4), head = RandomMatrix(1030, 4, 21);
   std::fill_n(x.data(), 4, 1.0f);
   head.view().Row(3)[0] = NAN;
-  const auto scores = b.cpu->ScoreTargets(x.view(), DenseWeight(head), std::vector<int32_t>{1029});
+  const auto scores = b.cpu->ScoreTargets(x.view(), DenseView(head), std::vector<int32_t>{1029});
   EXPECT_TRUE(std::isnan(scores[0].log_prob));
 }
 

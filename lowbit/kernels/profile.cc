@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "lowbit/base/stopwatch.h"
+#include "lowbit/tensor/dense_view.h"
 #include "lowbit/tensor/random_matrix.h"
 
 namespace lowbit {
@@ -122,8 +123,7 @@ double ProfiledBackend::OwnRate(size_t in, size_t out) const {
   constexpr size_t kRows = 1024, kRuns = 5;
   const Matrix w = RandomMatrix(out, in), x = RandomMatrix(kRows, in);
   Matrix y(kRows, out);
-  const auto prepared =
-      inner_->Prepare(TensorView{DType::kF32, {out, in}, std::as_bytes(std::span(w.data(), out * in))});
+  const auto prepared = inner_->Prepare(DenseView(w));
   double best = 0;
   for (size_t run = 0; run < kRuns; ++run) {
     const double seconds = SecondsOf([&] { inner_->Gemm(x.view(), *prepared, {}, y.view()); });

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <array>
 
+#include "lowbit/tensor/dense_view.h"
+
 namespace lowbit {
 namespace {
 
@@ -19,7 +21,7 @@ TEST(ProfiledBackend, DoesWhatTheOtherDoesAndCountsItsWork) {
   Matrix w(30, 20), x(5, 20), want(5, 30), got(5, 30);
   std::fill_n(w.data(), 600, 0.25f);
   std::fill_n(x.data(), 100, 2.0f);
-  const Weight weight = TensorView{DType::kF32, {30, 20}, std::as_bytes(std::span(w.data(), 600))};
+  const Weight weight = DenseView(w);
   plain->Gemm(x.view(), *plain->Prepare(weight), {}, want.view());
   const auto prepared = profiled.Prepare(weight);
   profiled.Gemm(x.view(), *prepared, {}, got.view());

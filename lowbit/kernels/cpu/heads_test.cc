@@ -11,15 +11,11 @@
 #include <random>
 
 #include "lowbit/kernels/cpu/vector_ops.h"
+#include "lowbit/tensor/dense_view.h"
 #include "lowbit/tensor/random_matrix.h"
 
 namespace lowbit {
 namespace {
-
-Weight DenseWeight(const Matrix& m) {
-  return TensorView{
-      DType::kF32, {m.rows(), m.cols()}, std::as_bytes(std::span(m.data(), m.rows() * m.cols()))};
-}
 
 // m + scale · noise.
 Matrix Disturbed(const Matrix& m, unsigned seed, float scale) {
@@ -67,8 +63,8 @@ TEST_P(CompareHeadsOf, AgreesWithRefFromAlmostEqualToUnrelated) {
       for (const float noise : {0.003f, 1.0f}) {
         const Matrix y = Disturbed(x, 3, noise), other_head = Disturbed(head, 4, noise);
         for (const Matrix* q_head : {&head, &other_head}) {
-          const auto got = cpu_->CompareHeads(x.view(), DenseWeight(head), y.view(), DenseWeight(*q_head));
-          const auto want = ref_->CompareHeads(x.view(), DenseWeight(head), y.view(), DenseWeight(*q_head));
+          const auto got = cpu_->CompareHeads(x.view(), DenseView(head), y.view(), DenseView(*q_head));
+          const auto want = ref_->CompareHeads(x.view(), DenseView(head), y.view(), DenseView(*q_head));
           ASSERT_EQ(got.size(), rows);
           for (size_t t = 0; t < rows; ++t) {
             ASSERT_NEAR(got[t].kl, want[t].kl, 1e-6 + 1e-5 * want[t].kl)
@@ -88,7 +84,7 @@ TEST_P(CompareHeadsOf, AModelDoesNotDivergeFromItself) {
   OnEveryTarget([&] {
     for (const Matrix* other : std::array<const Matrix*, 2>{&head, &copy}) {
       for (const RowDivergence& row :
-           cpu_->CompareHeads(x.view(), DenseWeight(head), x.view(), DenseWeight(*other))) {
+           cpu_->CompareHeads(x.view(), DenseView(head), x.view(), DenseView(*other))) {
         ASSERT_EQ(row.kl, 0);
         ASSERT_TRUE(row.same_top);
       }
@@ -99,10 +95,10 @@ TEST_P(CompareHeadsOf, AModelDoesNotDivergeFromItself) {
 TEST_P(CompareHeadsOf, ARowDependsOnNeitherThreadsNorItsNeighbours) {
   const Matrix x = RandomMatrix(200, 40, 7), y = Disturbed(x, 8, 0.1f), head = RandomMatrix(1100, 40, 9),
                other = Disturbed(head, 10, 0.05f);
-  const auto all = cpu_->CompareHeads(x.view(), DenseWeight(head), y.view(), DenseWeight(other));
+  const auto all = cpu_->CompareHeads(x.view(), DenseView(head), y.view(), DenseView(other));
   for (const size_t first : {0, 1, 63, 64, 100, 163}) {
-    const auto some = cpu3_->CompareHeads(x.view().Rows(first, 37), DenseWeight(head),
-                                          y.view().Rows(first, 37), DenseWeight(other));
+    const auto some = cpu3_->CompareHeads(x.view().Rows(first, 37), DenseView(head), y.view().Rows(first, 37),
+                                          DenseView(other));
     ExpectSameBits(some, std::span(all).subspan(first, 37));
   }
 }
@@ -123,8 +119,8 @@ TEST_P(CompareHeadsOf, OneWeightForBothEqualsTwoOfTheSameValues) {
   const Weight one = std::shared_ptr<const PackedTensor>(packed);
   const Matrix x = RandomMatrix(40, 64, 12), y = Disturbed(x, 13, 0.2f);
   const auto both_packed = cpu_->CompareHeads(x.view(), one, y.view(), one);
-  ExpectSameBits(both_packed, cpu_->CompareHeads(x.view(), one, y.view(), DenseWeight(dense)));
-  ExpectSameBits(both_packed, cpu_->CompareHeads(x.view(), DenseWeight(dense), y.view(), one));
+  ExpectSameBits(both_packed, cpu_->CompareHeads(x.view(), one, y.view(), DenseView(dense)));
+  ExpectSameBits(both_packed, cpu_->CompareHeads(x.view(), DenseView(dense), y.view(), one));
 }
 
 // 8 columns: row i of the head is logit(i) times the first unit vector, of an x that begins with 1.
@@ -140,7 +136,7 @@ struct Logits {
 
 RowDivergence Compare(const Backend& backend, const std::vector<float>& p, const std::vector<float>& q) {
   const Logits a(p), b(q);
-  return backend.CompareHeads(a.x.view(), DenseWeight(a.head), b.x.view(), DenseWeight(b.head)).front();
+  return backend.CompareHeads(a.x.view(), DenseView(a.head), b.x.view(), DenseView(b.head)).front();
 }
 
 TEST_P(CompareHeadsOf, KnowsTwoCoins) {
