@@ -15,6 +15,7 @@
 #include "lowbit/base/files.h"
 #include "lowbit/base/stopwatch.h"
 #include "lowbit/calib/statistics.h"
+#include "lowbit/tensor/dense_view.h"
 #include "lowbit/tensor/random_matrix.h"
 
 namespace lowbit {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lowbit/quant/awq_loss.h"
+#include "lowbit/quant/importance.h"
 #include "lowbit/quant/rounding.h"
 #include "lowbit/quant/row_loops.h"
 
@@ -34,10 +35,8 @@ class GroupSearch {
               inputs.scales.empty() ? inputs.scales : inputs.scales.subspan(begin, end - begin)) {
     spec_.group_size = 0;  // what is seen here is one group
     if (spec.range != RangeSearch::kHdiag) return;
-    for (size_t j = begin; j < end; ++j) {
-      const double s = inputs.scales.empty() ? 1 : static_cast<double>(inputs.scales[j]);
-      importance_.push_back(static_cast<float>(inputs.gram.Row(j)[j] / (s * s)));
-    }
+    const auto scales = inputs.scales.empty() ? inputs.scales : inputs.scales.subspan(begin, end - begin);
+    importance_ = ImportanceOf(inputs.gram, begin, end - begin, scales);
   }
 
   void Run(MatView<float> bounds, size_t group) const {

@@ -6,18 +6,13 @@
 #include "lowbit/quant/awq_clip.h"
 #include "lowbit/quant/awq_fold.h"
 #include "lowbit/quant/awq_loss.h"
+#include "lowbit/quant/importance.h"
 #include "lowbit/tensor/dense_view.h"
 
 namespace lowbit {
 namespace {
 
 using Kind = LayerStep::Kind;
-
-std::vector<float> DiagonalOf(MatView<const double> gram) {
-  std::vector<float> diagonal;
-  for (size_t j = 0; j < gram.cols; ++j) diagonal.push_back(static_cast<float>(gram.Row(j)[j]));
-  return diagonal;
-}
 
 // Steps whose readers share scales: one, or of a mixture those of all gates and ups.
 struct ScaleGroup {
@@ -102,7 +97,7 @@ class Rescaler {
       const InputStatistics& inputs = InputsOf(step);
       for (const std::string& reader : step.readers) {
         readers.push_back(Linear(reader).view());
-        importance.push_back(DiagonalOf(inputs.Gram()));
+        importance.push_back(ImportanceOf(inputs));
       }
       // A row that goes to k experts counts k times in all of this: the mean is that over rows.
       for (size_t j = 0; j < sums.size(); ++j) sums[j] += inputs.sum_abs[j];
@@ -124,7 +119,7 @@ class Rescaler {
       if (std::unique_ptr<ScaleLoss> loss = job_.loss_of(group.whole)) return loss;
     }
     if (group.steps.size() == 1) {
-      const InputStatistics& inputs = InputsOf(group.whole);
+      const InputStatistics& inputs = InputsOf(group.steps[0]);
       return std::make_unique<GramLoss>(job_.backend, inputs.Gram(), inputs.tokens, readers,
                                         RowWeightsOf(group.whole));
     }

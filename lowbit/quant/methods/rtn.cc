@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/format.h>
-
-#include <algorithm>
-
+#include "lowbit/quant/importance.h"
 #include "lowbit/quant/method.h"
 #include "lowbit/quant/rounding.h"
 
@@ -28,10 +25,7 @@ class Nearest final : public Method {
     if (spec.range != RangeSearch::kHdiag) return nullptr;
     inputs.statistics.RequireFinite(place.Text());
     auto importance = std::make_unique<Importance>();
-    for (size_t j = 0; j < inputs.statistics.width; ++j) {
-      const double s = inputs.scales.empty() ? 1 : static_cast<double>(inputs.scales[j]);
-      importance->of_columns.push_back(static_cast<float>(inputs.statistics.SumOfSquares(j) / (s * s)));
-    }
+    importance->of_columns = ImportanceOf(inputs.statistics, inputs.scales);
     return importance;
   }
 
