@@ -6,7 +6,7 @@
 
 #include "lowbit/base/hash.h"
 #include "lowbit/base/stopwatch.h"
-#include "lowbit/quant/gptq_loops.h"
+#include "lowbit/quant/gptq.h"
 #include "lowbit/quant/rules.h"
 
 namespace lowbit {
@@ -112,7 +112,7 @@ RoundingError ModelRounder::RoundMatrix(const PlannedMatrix& matrix, const Metho
     return RoundJob{weights, first, matrix.name, source, recipe_, matrix.spec, serial, context};
   };
   if (is_new) packed = method.Make(matrix.rows, matrix.cols, job({}, 0));
-  const size_t unit = context == nullptr ? 1 : kLanes;  // GPTQ works on as many rows side by side
+  const size_t unit = context == nullptr ? 1 : kGptqRows;  // GPTQ works on as many rows side by side
   const size_t step = (std::max<size_t>(1, kWeightsPerPiece / matrix.cols) + unit - 1) / unit * unit;
   std::vector<RoundingError> errors((matrix.rows + step - 1) / step);
   std::vector<Buffer<float>> scratch(static_cast<size_t>(threads_.count()));

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <algorithm>
+
 #include "lowbit/quant/importance.h"
 #include "lowbit/quant/method.h"
 #include "lowbit/quant/rounding.h"
