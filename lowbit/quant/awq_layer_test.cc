@@ -83,7 +83,7 @@ class AwqLayerOf : public testing::TestWithParam<const char*> {
   const CheckpointSource source_{std::string(LOWBIT_TESTDATA) + "/models/" + GetParam()};
   Threads threads_{2};
   std::unique_ptr<Backend> backend_ = MakeBackend("cpu", "f32", threads_);
-  const CalibrationSet set_ = SomeTokens(4, 60);
+  const CalibrationSet set_ = SomeTokens(3, 40);
   const WeightSpec spec_{.bits = 3, .group_size = 32, .grid = Grid::kAwq};
 
   std::vector<RescaledLayer> Rescale(AwqLoss loss) const {
@@ -93,9 +93,9 @@ class AwqLayerOf : public testing::TestWithParam<const char*> {
       const LayerWeights weights = source_.Layer(l);
       const LayerRecord record = stream.Record(l, weights,
                                                {.statistics = true,
-                                                .samples = loss == AwqLoss::kBlock ? 4u : 0u,
+                                                .samples = loss == AwqLoss::kBlock ? 3u : 0u,
                                                 .row_weights = loss == AwqLoss::kHessianRows});
-      const StagedLayer::Job staged = stream.JobOf(l, 4);
+      const StagedLayer::Job staged = stream.JobOf(l, 3);
       const Place place(GetParam());
       AwqLayerJob job{staged.config, staged.layout, *backend_, [&](auto&&) { return spec_; },
                       record.inputs, place,         false};

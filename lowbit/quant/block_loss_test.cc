@@ -147,16 +147,16 @@ TEST_P(BlockLossOf, IsZeroWithTheWeightsThatAreThere) {
 
 TEST_P(BlockLossOf, ThreadsAndTheScratchFileDoNotChangeABit) {
   const TestFolder folder;
-  Trial one(Model(), kind(), 5, 230, 1), many(Model(), kind(), 5, 230, 4),
-      filed(Model(), kind(), 5, 230, 2, folder.path());
-  const double loss = one.LossOver(5)->Loss(one.views);
-  EXPECT_EQ(many.LossOver(5)->Loss(many.views), loss);
-  EXPECT_EQ(filed.LossOver(5)->Loss(filed.views), loss);
+  Trial one(Model(), kind(), 3, 230, 1), many(Model(), kind(), 3, 230, 4),
+      filed(Model(), kind(), 3, 230, 2, folder.path());
+  const double loss = one.LossOver(3)->Loss(one.views);
+  EXPECT_EQ(many.LossOver(3)->Loss(many.views), loss);
+  EXPECT_EQ(filed.LossOver(3)->Loss(filed.views), loss);
 }
 
 TEST_P(BlockLossOf, EndsEarlyOnlyOnceItHasEnough) {
-  Trial trial(Model(), kind(), 6, 230);  // more rows than pass at once
-  const auto loss = trial.LossOver(6);
+  Trial trial(Model(), kind(), 5, 230);  // more rows than pass at once
+  const auto loss = trial.LossOver(5);
   const double whole = loss->Loss(trial.views);
   EXPECT_EQ(loss->LossUpTo(trial.views, 2 * whole), whole);
   EXPECT_EQ(loss->LossUpTo(trial.views, whole), whole);
