@@ -194,11 +194,43 @@ class ListedLoss : public ScaleLoss {
   mutable size_t calls_ = 0;
 };
 
+// Keeps what the first ratio, no scaling, made of the readers.
+class FirstReaders : public ScaleLoss {
+ public:
+  double Loss(std::span<const MatView<const float>> readers) const override {
+    for (const MatView<const float>& reader : readers) {
+      if (first.size() == readers.size()) break;
+      Matrix& copy = first.emplace_back(reader.rows, reader.cols);
+      for (size_t r = 0; r < reader.rows; ++r) std::ranges::copy(reader.RowSpan(r), copy.view().Row(r));
+    }
+    return 1;
+  }
+  mutable std::vector<Matrix> first;
+};
+
+TEST(AwqSearch, RoundsEachReaderByItsOwnImportance) {
+  const Layer a = awq_testing::RandomLayer(4, 96, 30, 21), b = awq_testing::RandomLayer(4, 96, 30, 22);
+  const MatView<const float> readers[] = {a.weights.view(), a.weights.view()};
+  const std::vector<std::vector<float>> importance = {a.Importance(), b.Importance()};
+  const std::vector<float> mean = a.MeanAbs(), ones(96, 1.0f);
+  const WeightSpec spec{.bits = 3, .group_size = 32, .grid = Grid::kAwq, .range = RangeSearch::kHdiag};
+  const FirstReaders loss;
+  SearchScales({.readers = readers, .mean_abs = mean, .importance_of = importance}, spec, loss, Place("test"),
+               Threads(2));
+  ASSERT_EQ(loss.first.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    Matrix want(4, 96);
+    RoundScaled(readers[i], ones, spec, importance[i], Place("test"), Threads(1), want.view());
+    EXPECT_TRUE(std::equal(want.data(), want.data() + 4 * 96, loss.first[i].data())) << i;
+  }
+  EXPECT_FALSE(std::equal(loss.first[0].data(), loss.first[0].data() + 4 * 96, loss.first[1].data()));
+}
+
 TEST(AwqSearch, KeepsTheFirstOfEqualLosses) {
   const Layer layer = awq_testing::RandomLayer(2, 8, 5, 1);
   std::vector<double> losses(kAwqRatios, 2.0);
   EXPECT_EQ(Search(layer, {.bits = 3}, ListedLoss(losses)).step, 0u);
-  losses[4] = losses[9] = 1;
+  losses[4] = losses[9] = 1;  // 9 is tried before 4
   const AwqChoice choice = Search(layer, {.bits = 3}, ListedLoss(losses));
   EXPECT_EQ(choice.step, 4u);
   EXPECT_EQ(choice.losses, losses);

@@ -427,7 +427,7 @@ TEST(Calibrated, AwqGoesOnWithoutAnExpertThatSawNothing) {
   const auto backend = MakeBackend("cpu", "f32", threads);
   const CalibrationSet few = SomeTokens(1, 2);
   std::vector<QuantizeCell> cells;
-  for (const char* recipe : {"awq-w4-g32:awq_loss=hessian_rows,range=hdiag", "awq+gptq-w4-g32"}) {
+  for (const char* recipe : {"awq-w4-g32:awq_loss=hessian_rows", "awq+gptq-w4-g32"}) {
     cells.push_back({ParseRecipe(recipe), folder.File(recipe)});
   }
   for (const QuantizeResult& result : QuantizeModel({source, *backend, &few}, cells)) {
