@@ -114,6 +114,21 @@ TEST_F(RunPlanTest, ANumberThatIsNotFiniteFailsItsCell) {
       "numeric", "standard error of acc");
 }
 
+// Or their rows would stand on one line of a chart with those of the last method alone.
+TEST_F(RunPlanTest, MethodsThatFollowEachOtherAreBothNamedInTheRow) {
+  folder_.Write("study.yaml",
+                "study: s\nmodels: [" + kDemo +
+                    "]\nrecipes: [awq+gptq-w4-g64]\ntasks: [{task: 'text:text.txt', window: 8}]\n"
+                    "calibration: {file: text.txt, samples: 1, length: 8}\n");
+  const StudyPlan plan = MakePlan(ReadStudyFile(folder_.File("study.yaml")), threads_, {.bytes = 1});
+  ResultsDb results = ResultsDb::Open(folder_.File("results.db"), ResultsDb::Mode::kWrite);
+  RunPlan(plan, folder_.path(), results, *backend_, [](const CellRow&, size_t, size_t) {});
+  const std::vector<CellRow> rows = results.All();
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(rows[0].error_kind, "resource");  // nothing is rounded with one byte of memory
+  EXPECT_EQ(rows[0].method, "awq+gptq");
+}
+
 TEST_F(RunPlanTest, ADiskThatCannotBeWrittenEndsTheStudyWithoutARow) {
   EXPECT_THROW(Rows([]() -> Measurement { throw WriteError("some/file", "cannot write"); }), WriteError);
   EXPECT_TRUE(left_.empty());
