@@ -140,7 +140,7 @@ class Server {
       choice = SearchScales({readers, mean_abs}, setting_.spec, *loss, Place(step.tap), threads_);
     });
     Json answer = cost.ToJson();
-    answer.update({{"step", choice.step}, {"losses", choice.losses}});
+    answer.update({{"step", choice.step}, {"losses", choice.losses}, {"scales", choice.scales}});
     if (which == "block") scales_[step.tap] = std::move(choice.scales);
     return answer;
   }

@@ -106,19 +106,16 @@ class Awq:
         x = self.inputs[tap].reshape(-1, self.inputs[tap].shape[-1])
         return x[:: max(1, len(x) // 512)]
 
-    def scaled(self, reader, tap, step):
-        """Its weight and the sampled tokens with the scales of ratio `step` in; None: 1."""
+    def scaled(self, reader, tap, scales):
+        """Its weight and the sampled tokens with scales in, [columns]; None: all 1."""
         w, x = self.module(reader).weight, self.sampled(tap)
-        if step is None:
-            return w, x
-        s = awq_reference.ratio_scales(self.inputs[tap].abs().view(-1, x.shape[1]).mean(0), step / awq_reference.RATIOS)
-        return w * s, x / s
+        return (w, x) if scales is None else (w * scales, x / scales)
 
     @torch.inference_mode()
-    def clip(self, reader, tap, step, way):
+    def clip(self, reader, tap, scales, way):
         """Steps of 1/20 below the largest weight, [rows, groups]. `way` "sum": products of all rows, tokens and
         weights, then their sums, as llm-awq has it. "einsum": the same by matrix products."""
-        w, x = self.scaled(reader, tap, step)
+        w, x = self.scaled(reader, tap, scales)
         if way == "einsum":
             return awq_reference.search_clip(w, x, self.bits, self.group)
         return torch.cat([self.clip_rows(part, x) for part in w.split(256 if len(w) % 256 == 0 else 64)])
@@ -142,9 +139,9 @@ class Awq:
             yield awq_reference.fake_round(torch.clamp(w, -bound, bound), self.bits, self.group)
 
     @torch.inference_mode()
-    def clip_errors(self, reader, tap, step, rows):
+    def clip_errors(self, reader, tap, scales, rows):
         """Of every bound, for the first `rows` rows, in f64: [steps, rows, groups]."""
-        w, x = self.scaled(reader, tap, step)
+        w, x = self.scaled(reader, tap, scales)
         w = w[:rows].reshape(-1, w.shape[1] // self.group, self.group)
         x = x.double().reshape(len(x), -1, self.group)
         return torch.stack([torch.einsum("tgj,rgj->trg", x, (rounded - w).double()).pow(2).mean(0)

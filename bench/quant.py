@@ -232,7 +232,7 @@ def run_awq(args, report, folder):
         peer.choose_batch(tap, lambda body: cost_of(body)[0].seconds)
     print(f"  torch takes sequences at a time: {peer.batch}")
     costs = {(side, tap): [] for side in ("torch", "block", "hessian") for tap in taps}
-    steps = {}
+    scales = {}
     for _ in range(args.awq_repeats):
         for tap in taps:
             cost, (step, losses) = cost_of(lambda: peer.search(tap))
@@ -242,7 +242,7 @@ def run_awq(args, report, folder):
                 costs[loss, tap].append(cost_in(answer))
                 if loss == "block":
                     check_search(report, tap, step, losses, answer)
-                    steps[tap] = answer["step"]
+                    scales[tap] = torch.tensor(answer["scales"])
                 else:
                     report.check(f"{tap}: ratio by the Gram matrix's loss", answer["step"], f"{answer['step']}/20",
                                  True)
@@ -257,7 +257,7 @@ def run_awq(args, report, folder):
     report.compare("AWQ's search, Gram-based loss (awq_loss=hessian: a method of its own)", total("torch"),
                    total("hessian"), names)
     if "clip" in args.parts:
-        run_clip(args, report, ours, peer, steps)
+        run_clip(args, report, ours, peer, scales)
     ours.end()
 
 
@@ -268,7 +268,9 @@ def check_search(report, tap, step, losses, answer):
     report.check(f"{tap}: ratio", answer["step"], f"{answer['step']}/20, torch {step}/20", regret < 2e-3)
 
 
-def run_clip(args, report, ours, peer, steps):
+# Both take lowbit's scales: a range from -b to b has its zero at 7.5 levels exactly, so that the last bit of a scale
+# decides how such a group is rounded.
+def run_clip(args, report, ours, peer, scales):
     readers = [(s["tap"], r["name"]) for s in ours.facts["steps"] for r in s["readers"] if r["clips"]]
     taps = list(dict.fromkeys(tap for tap, _ in readers))
     every = max(1, ours.facts["tokens"] // 512)
@@ -276,10 +278,10 @@ def run_clip(args, report, ours, peer, steps):
     costs = {"sum": [], "einsum": [], "ours": [], "gram": []}
     for _ in range(args.awq_repeats):
         for way in ("sum", "einsum"):
-            cost, theirs = cost_of(lambda: {name: peer.clip(name, tap, steps.get(tap), way) for tap, name in readers})
+            cost, theirs = cost_of(lambda: {name: peer.clip(name, tap, scales.get(tap), way) for tap, name in readers})
             costs[way].append(cost)
-            check_bounds(report, f"bounds, 512 tokens both, torch by {way}", theirs, few, 0.95)
-            check_errors(report, f"their errors in f64, torch by {way}", peer, readers, steps, theirs, few)
+            check_bounds(report, f"bounds, 512 tokens both, torch by {way}", theirs, few, 0.999)
+            check_errors(report, f"their errors in f64, torch by {way}", peer, readers, scales, theirs, few)
         costs["ours"].append(cost_in(ours.ask("clip", 1, *taps)))
         costs["gram"].append(cost_in(ours.ask("gram")))
     check_bounds(report, "bounds, torch 512 tokens, lowbit all", theirs, full, 0)
@@ -301,11 +303,11 @@ def check_bounds(report, what, theirs, mine, least):
                  equal / total >= least)
 
 
-def check_errors(report, what, peer, readers, steps, theirs, mine, rows=64):
+def check_errors(report, what, peer, readers, scales, theirs, mine, rows=64):
     """Where errors of two bounds are nearly equal f32 decides by chance: what counts is how large they are."""
     sums = [0.0, 0.0]
     for name, tap in ((name, tap) for tap, name in readers):
-        errors = peer.clip_errors(name, tap, steps.get(tap), rows)
+        errors = peer.clip_errors(name, tap, scales.get(tap), rows)
         chosen = theirs[name], torch.tensor(mine[name], dtype=torch.int).reshape(theirs[name].shape)
         for side, step in enumerate(chosen):
             sums[side] += float(errors.gather(0, step[:rows][None].long()).sum())
