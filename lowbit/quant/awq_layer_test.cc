@@ -92,7 +92,7 @@ class AwqLayerOf : public testing::TestWithParam<const char*> {
     for (size_t l = 0; l < source_.layout().layers.size(); ++l) {
       const LayerWeights weights = source_.Layer(l);
       const LayerRecord record = stream.Record(l, weights,
-                                               {.statistics = true,
+                                               {.gram = GramPart::kFull,
                                                 .samples = loss == AwqLoss::kBlock ? 3u : 0u,
                                                 .row_weights = loss == AwqLoss::kHessianRows});
       const StagedLayer::Job staged = stream.JobOf(l, 3);

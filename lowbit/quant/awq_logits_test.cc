@@ -25,11 +25,12 @@ class Rescaled : public LayerSource {
     const WeightSpec spec{.bits = 3, .group_size = 16};
     for (size_t l = 0; l < base.layout().layers.size(); ++l) {
       const LayerWeights weights = base.Layer(l);
-      const LayerRecord record = stream.Record(l, weights, true, false);
-      const StagedLayer::Job job = stream.JobOf(l);
+      const LayerRecord record = stream.Record(l, weights, {.gram = GramPart::kFull});
+      const StagedLayer::Job job = stream.JobOf(l, stream.sequences());
       const Place place = Place().Item(fmt::format("layer {}", l));
-      layers_.push_back(
-          RescaleWithAwq({job.config, job.layout, backend, spec, record.inputs, place, false}, weights));
+      layers_.push_back(RescaleWithAwq(
+          {job.config, job.layout, backend, [&](auto&&) { return spec; }, record.inputs, place, false},
+          weights));
     }
   }
   const RescaledLayer& layer(size_t index) const { return layers_[index]; }

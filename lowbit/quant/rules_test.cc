@@ -311,9 +311,9 @@ TEST(QuantizeWithRules, GptqRunsKeptLinearsAsTheyAre) {
     gptq.Round(job, want);
     ExpectEqual(Packed(folder.File(artefact), layer, linear), want);
   };
-  LayerRecord first = stream.Record(0, model.Layer(0), true, false);
+  LayerRecord first = stream.Record(0, model.Layer(0), {.gram = GramPart::kFull});
   check(first, 0, "mlp_in", "mlp.gate_proj", "attention");
-  LayerRecord second = stream.Record(1, model.Layer(1), true, false);
+  LayerRecord second = stream.Record(1, model.Layer(1), {.gram = GramPart::kFull});
   check(second, 1, "attn_in", "self_attn.v_proj", "layer");
 }
 

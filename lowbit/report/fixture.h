@@ -52,6 +52,8 @@ inline CellRow Row(const Model& model, const std::string& method, uint32_t bits,
                     .cores = 8,
                     .threads = 8,
                     .quantize_seconds = full ? std::nullopt : std::optional(3.25),
+                    .shared_seconds = {},
+                    .shared_by = {},
                     .eval_seconds = 41.5,
                     .peak_bytes = uint64_t{2'140'000'000},
                     .started = fmt::format("2026-01-31T12:{:02}:00Z", bits)};
