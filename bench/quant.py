@@ -11,9 +11,9 @@
   search w4 g64, 128 x 512 tokens, one layer: AWQ's scales, judged by the block's output or by the Gram matrix
   clip   the same layer's bounds: llm-awq's from 512 tokens, lowbit's from all, and from the same 512 as a check
 
-Answers are checked in every round: a difference ends the run before that part's times are shown. Each line has the median and
-the range of the rounds, and of pairs of neighbours their ratio; CPU seconds are of all threads and tell even where
-others use the machine. Takes some 3 GB here and 1 GB in lowbit. Needs torch and transformers; lowbit itself does not.
+Answers are checked in every round: a difference ends the run before that part's times are shown. Each line has the
+median and the range of the rounds, and of pairs of neighbours their ratio; CPU seconds are of all threads and tell
+even where others use the machine. Takes some 3 GB here and 1 GB in lowbit. Needs torch and transformers; lowbit itself does not.
 """
 import argparse
 import json
