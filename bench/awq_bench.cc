@@ -188,14 +188,14 @@ void RunBlock(const std::vector<std::string>& args) {
   const bool is_block = recipe.awq->loss == AwqLoss::kBlock;
   const size_t samples = recipe.awq->samples > 0 ? recipe.awq->samples : set.sequences.size();
   const LayerRecord record = stream.Record(layer, weights,
-                                           {.statistics = true,
+                                           {.gram = GramPart::kFull,
                                             .samples = is_block ? samples : 0,
                                             .row_weights = recipe.awq->loss == AwqLoss::kHessianRows});
   const double recorded = CpuSeconds() - begin;
   const StagedLayer::Job staged = stream.JobOf(layer, samples);
   const Place place("bench");
   AwqLayerJob job{staged.config,  staged.layout,
-                  staged.backend, recipe.weights,
+                  staged.backend, [&](const std::string&) { return recipe.weights; },
                   record.inputs,  place,
                   false,          record.row_weights.empty() ? nullptr : &record.row_weights};
   for (int run = 0; run < 2; ++run) {

@@ -51,10 +51,11 @@ class Server {
         backend_(MakeBackend("cpu", "f32", threads_)),
         source_(OpenModel(setting_.model)),
         stream_(*source_, setting_.set, *backend_, {}) {
-    for (size_t layer = 0; layer < setting_.layer; ++layer)
-      stream_.Record(layer, source_->Layer(layer), false, false);
+    for (size_t layer = 0; layer < setting_.layer; ++layer) stream_.Record(layer, source_->Layer(layer), {});
     weights_ = source_->Layer(setting_.layer);
-    statistics_pass_ = CostOf([&] { record_ = stream_.Record(setting_.layer, weights_, true, true); });
+    before_ = stream_.CopyOfRows();
+    const RecordNeeds all{.gram = GramPart::kFull, .samples = stream_.sequences()};
+    statistics_pass_ = CostOf([&] { record_ = stream_.Record(setting_.layer, weights_, all); });
     for (const auto& [name, weight] : weights_.linears) readers_[name] = ToMatrix(weight);
   }
 
@@ -91,18 +92,17 @@ class Server {
   }
 
   Json WriteRows(const std::string& file) {
-    Activations& x = *record_.before_attention;
+    Activations& x = *before_;
     WriteRaw(file, x.Load(0, x.rows()).data, x.rows() * x.cols() * sizeof(float));
     return Json::object();
   }
 
   // Shows `see` what the readers of each step see.
   void ForInputs(const std::function<void(const LayerStep& step, MatView<const float> rows)>& see) {
-    Activations x(record_.before_attention->rows(), record_.before_attention->cols());
-    std::copy_n(record_.before_attention->Load(0, x.rows()).data, x.rows() * x.cols(),
-                x.Load(0, x.rows(), true).data);
+    Activations x(before_->rows(), before_->cols());
+    std::copy_n(before_->Load(0, x.rows()).data, x.rows() * x.cols(), x.Load(0, x.rows(), true).data);
     x.Store();
-    StagedLayer layer(stream_.JobOf(setting_.layer), weights_, x);
+    StagedLayer layer(stream_.JobOf(setting_.layer, stream_.sequences()), weights_, x);
     for (const LayerStep& step : StepsOf(Layout())) {
       layer.Inputs(step, [&](MatView<const float> rows) { see(step, rows); });
       layer.Advance(step, AsTheyAre(weights_));
@@ -133,11 +133,12 @@ class Server {
     const Cost cost = CostOf([&] {
       const std::vector<double> mean = inputs.mean_abs();
       const std::vector<float> mean_abs(mean.begin(), mean.end());
-      const StagedLayer::Job job = stream_.JobOf(setting_.layer);
+      const StagedLayer::Job job = stream_.JobOf(setting_.layer, stream_.sequences());
       std::unique_ptr<ScaleLoss> loss;
       if (which == "block") loss = stream_.LossOf(job, weights_, step, record_);
       if (!loss) loss = std::make_unique<GramLoss>(*backend_, inputs.Gram(), inputs.tokens, readers);
-      choice = SearchScales({readers, mean_abs}, setting_.spec, *loss, Place(step.tap), threads_);
+      choice = SearchScales({.readers = readers, .mean_abs = mean_abs}, setting_.spec, *loss, Place(step.tap),
+                            threads_);
     });
     Json answer = cost.ToJson();
     answer.update({{"step", choice.step}, {"losses", choice.losses}, {"scales", choice.scales}});
@@ -199,6 +200,7 @@ class Server {
   CalibrationStream stream_;
   LayerWeights weights_;
   LayerRecord record_;
+  std::unique_ptr<Activations> before_;  // the layer's input
   Cost statistics_pass_;
   std::map<std::string, Matrix, std::less<>> readers_;
   std::map<std::string, std::vector<float>, std::less<>> scales_;  // by tap

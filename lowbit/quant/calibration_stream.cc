@@ -103,6 +103,17 @@ std::unique_ptr<Activations> CalibrationStream::Normalized(std::span<const float
   return normed;
 }
 
+std::unique_ptr<Activations> CalibrationStream::CopyOfRows() const {
+  auto copy = std::make_unique<Activations>(x_->rows(), x_->cols());
+  for (const SequenceRows& s : sequences_) {
+    const MatView<const float> from = x_->Load(s.begin, s.end - s.begin);
+    const MatView<float> to = copy->Load(s.begin, from.rows, true);
+    for (size_t t = 0; t < from.rows; ++t) std::ranges::copy(from.RowSpan(t), to.Row(t));
+    copy->Store();
+  }
+  return copy;
+}
+
 StagedLayer::Job CalibrationStream::JobOf(size_t index, size_t sequences) const {
   return {model_.config(), model_.layout().layers[index],          backend_,
           rope_,           std::span(sequences_).first(sequences), held_,

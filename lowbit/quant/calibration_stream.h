@@ -63,6 +63,9 @@ class CalibrationStream {
   // The same with weights that are what they are.
   LayerRecord Record(size_t index, const LayerWeights& weights, const RecordNeeds& needs);
 
+  // The rows as they are, before the next layer. In memory.
+  std::unique_ptr<Activations> CopyOfRows() const;
+
   // What a module's output tells of scales for the readers of `step`, by the sequences of `job`, which `record` has
   // kept; nullptr where the Gram matrix tells as much. All must outlive it.
   std::unique_ptr<ScaleLoss> LossOf(const StagedLayer::Job& job, const LayerWeights& weights,

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lowbit/model/token_rows.h"
 #include "lowbit/quant/row_loops.h"
+#include "lowbit/tensor/dense_view.h"
 
 namespace lowbit {
 namespace {
@@ -103,21 +105,12 @@ HeldOutStream::HeldOutStream(const LayerSource& model, const CalibrationSet& set
   rope_ = MakeRopeTable(model.config(), longest);
   x_ = std::make_unique<Activations>(rows, model.config().hidden_size);
   const MatView<float> x = x_->Load(0, rows, true);
-  const Weight embedding = model.Embedding();
-  size_t row = 0;
-  for (const TokenIds& ids : set.held_out) {
-    for (const int32_t id : ids) {
-      if (id < 0 || static_cast<size_t>(id) >= Rows(embedding)) {
-        throw Error(ErrorKind::kContent,
-                    fmt::format("token id {} of the held-out tokens, the model's vocabulary has {} entries",
-                                id, Rows(embedding)))
-            .Hint("does the tokenizer belong to this model?");
-      }
-      RowsToFloat(embedding, static_cast<size_t>(id), x.Rows(row++, 1));
-    }
+  TokenRows tokens(model);
+  for (size_t i = 0; i < sequences_.size(); ++i) {
+    RequireInVocabulary(set.held_out[i], model.config().vocab_size, "the held-out tokens");
+    tokens.LookUp(set.held_out[i], x.Rows(sequences_[i].begin, set.held_out[i].size()));
   }
   x_->Store();
-  model.ReleaseEmbeddingAndHead();
 }
 
 StagedLayer::Job HeldOutStream::Job() const {
@@ -159,11 +152,7 @@ double HeldOutStream::SquaredProducts(MatView<const float> x, size_t rows, const
     const size_t count = std::min(kRowsAtOnce, rows - first);
     Matrix part(count, x.cols);
     threads.For(count, [&](size_t r) { fill(first + r, part.view().Rows(r, 1)); });
-    const auto prepared =
-        backend_.Prepare(TensorView{DType::kF32,
-                                    {part.rows(), part.cols()},
-                                    std::as_bytes(std::span(part.data(), part.rows() * part.cols()))},
-                         Compute::kF32);
+    const auto prepared = backend_.Prepare(DenseView(part.view()), Compute::kF32);
     const MatView<float> y(products.data(), x.rows, count);
     backend_.Gemm(x, *prepared, {}, y);
     threads.For(x.rows, [&](size_t t) { of_rows[t] += Loops().squares(y.Row(t), count); });
