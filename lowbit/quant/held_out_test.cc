@@ -122,16 +122,17 @@ TEST(HeldOut, WithoutCalibrationNothingIsMeasuredAndNothingSaid) {
   EXPECT_EQ(info.held_out, "");
 }
 
-// Mean of -log p over windows of a text that nobody learned from.
+// Mean of -log p over windows of a text that nobody learned from: enough of it, as the ratio of two models strays by a
+// thousandth on a few hundred tokens.
 double NegativeLogLikelihood(const std::string& model) {
   const Threads threads(2);
   const auto backend = MakeBackend("cpu", "f32", threads);
   std::vector<int32_t> ids = Tokenizer::Load(kDemo).Encode(
-      ReadFile(LOWBIT_SOURCE_DIR "/data/wikitext2/wiki.test.raw").substr(0, 5000), false);
+      ReadFile(LOWBIT_SOURCE_DIR "/data/wikitext2/wiki.test.raw").substr(0, 12000), false);
   std::vector<ScoreRequest> requests;
   for (size_t begin = 0; begin + 256 <= ids.size(); begin += 256)
     requests.push_back({std::span(ids).subspan(begin, 256), 1});
-  EXPECT_GE(requests.size(), 3u);
+  EXPECT_GE(requests.size(), 4u);
   double sum = 0, count = 0;
   const auto source = OpenModel(model);
   for (const auto& scores : Decoder(*source, *backend).Score(requests)) {
@@ -145,9 +146,9 @@ double NegativeLogLikelihood(const std::string& model) {
 TEST(HeldOut, MethodsThatLearnLoseLessOnTextTheyDidNotSee) {
   const TestFolder folder;
   const CalibrationSet set =
-      LoadCalibrationSet({.file = LOWBIT_SOURCE_DIR "/data/c4/train.head.jsonl", .samples = 4, .length = 192},
+      LoadCalibrationSet({.file = LOWBIT_SOURCE_DIR "/data/c4/train.head.jsonl", .samples = 6, .length = 256},
                          Tokenizer::Load(kDemo));
-  ASSERT_EQ(set.held_out.size(), 3u);
+  ASSERT_EQ(set.held_out.size(), 2u);
   const std::vector<QuantizeResult> results = Quantize(
       kDemo, {"rtn-w4-g64", "gptq-w4-g64", "awq-w4-g64:awq_loss=hessian", "gptq-w8-g64"}, folder.path(), set);
   const double rtn = MeanOf(results[0].info, kWholeLayer), gptq = MeanOf(results[1].info, kWholeLayer),
