@@ -152,7 +152,7 @@ class Quantizer {
     results_[i] = run.result();
     results_[i].failure = run.failure();
     if (run.failure()) results_[i].info.seconds = run.seconds();
-    if (!run.SharesPass() || run.LayersToMake() == 0) return;
+    if (!run.LearnsFromFloat() || run.LayersToMake() == 0) return;
     results_[i].shared_seconds = sweep.shared_seconds();
     results_[i].shared_by = sweep.shared_by();
   }

@@ -54,8 +54,6 @@ class RecipeRun {
   // Whether what it loses is measured on held-out rows.
   bool Measures() const { return !held_out_.empty(); }
   bool LearnsOrMeasures() const { return Learns() || Measures(); }
-  // Whether it has to do with what the full-precision model makes of any tokens.
-  bool SharesPass() const { return LearnsFromFloat() || Measures(); }
   size_t LayersToMake() const { return layers_to_make_; }  // up to and with the last that was not there
   // Its own calibration rows, where it learns from them.
   void Follow(std::unique_ptr<CalibrationStream> stream);

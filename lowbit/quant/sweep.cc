@@ -67,14 +67,14 @@ void Sweep::OpenStreams() {
   for (RecipeRun* run : Active()) {
     if (run->LayersToMake() == 0) continue;
     if (run->HasOwnStream()) run->Do([&] { run->Follow(NewStream()); });
-    if (run->SharesPass()) ++shared_by_;
+    if (run->LearnsFromFloat()) ++shared_by_;
   }
-  const Stopwatch watch;
   if (IsNeeded(&RecipeRun::Measures, 0)) {
     DoShared(&RecipeRun::Measures, [&] {
       held_out_ = std::make_unique<HeldOutStream>(job_.model, *job_.calibration, job_.backend);
     });
   }
+  const Stopwatch watch;
   if (IsNeeded(&RecipeRun::LearnsFromFloat, 0)) {
     DoShared(&RecipeRun::LearnsFromFloat, [&] { float_ = NewStream(); });
   }
@@ -90,8 +90,8 @@ void Sweep::DoLayer(size_t layer) {
   if (!IsNeeded(&RecipeRun::LearnsFromFloat, layer)) float_.reset();
   if (!IsNeeded(&RecipeRun::Measures, layer)) held_out_.reset();
   LayerRecord record;
-  const Stopwatch watch;
   if (held_out_) DoShared(&RecipeRun::Measures, [&] { held_out_->Advance(layer, weights); });
+  const Stopwatch watch;
   if (float_) DoShared(&RecipeRun::LearnsFromFloat, [&] { record = Record(layer, weights); });
   shared_seconds_ += watch.Seconds();
   // Those that learn from the record first: it may be larger than the layer.
