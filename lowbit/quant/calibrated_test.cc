@@ -393,7 +393,8 @@ TEST(Calibrated, AwqKeepsTheRouterThatItScaled) {
   const TestFolder folder;
   const std::string model = TinyModel("tiny-qwen3-moe");
   Quantize(model, {"awq-w3-g32", "awq+gptq-w3-g32"}, folder.path());
-  const LayerWeights before = CheckpointSource(model).Layer(0);
+  const CheckpointSource source(model);
+  const LayerWeights before = source.Layer(0);
   const Weight& was = *before.router;
   for (const char* recipe : {"awq-w3-g32", "awq+gptq-w3-g32"}) {
     const auto artefact = OpenModel(folder.File(recipe));

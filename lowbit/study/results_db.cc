@@ -298,6 +298,14 @@ int64_t CheckSchema(const SqliteFile& file) {
   CheckTable(file, "cells", CellsTable(version));
   CheckTable(file, "metrics", kMetricsTable);
   if (version >= kLayerErrorsSince) CheckTable(file, "layer_errors", kLayerErrorsTable);
+  // SQLite reads what is cut off as zeros. Others only ever add pages.
+  const int64_t size = file.Integer("PRAGMA page_count") * file.Integer("PRAGMA page_size");
+  std::error_code code;
+  if (const uintmax_t there = fs::file_size(file.path(), code);
+      !code && there < static_cast<uintmax_t>(size)) {
+    throw Error(ErrorKind::kContent, place,
+                fmt::format("is damaged: {} bytes, expected at least {}", there, size));
+  }
   // Pages, indexes, types and CHECKs: a few milliseconds for thousands of rows.
   SqliteStatement check(file, "PRAGMA integrity_check(1)");
   std::string verdict;
