@@ -44,11 +44,12 @@ add_library(lowbit_dnnl INTERFACE)
 target_include_directories(lowbit_dnnl SYSTEM INTERFACE ${DNNL_INCLUDE_DIR})
 target_link_libraries(lowbit_dnnl INTERFACE ${DNNL_LIBRARY} $<LINK_ONLY:OpenMP::OpenMP_CXX>)
 
-# The serial OpenBLAS of the distribution, for its header; at run time the system may offer another build of it
-# under the same name, which quant/blas.cc pins to one thread. LAPACKE is a package of its own.
-find_library(OPENBLAS_LIBRARY openblas REQUIRED PATH_SUFFIXES openblas-serial)
+# The build of OpenBLAS with threads: the serial one is not safe to call from several threads at once. It is told to use
+# one per call, and refused if the system offers the serial one under the same name at run time (quant/blas.cc).
+# LAPACKE is a package of its own.
+find_library(OPENBLAS_LIBRARY openblas REQUIRED PATH_SUFFIXES openblas-pthread)
 find_path(OPENBLAS_INCLUDE_DIR openblas_config.h REQUIRED
-          PATH_SUFFIXES openblas-serial ${CMAKE_LIBRARY_ARCHITECTURE}/openblas-serial)
+          PATH_SUFFIXES openblas-pthread ${CMAKE_LIBRARY_ARCHITECTURE}/openblas-pthread)
 find_library(LAPACKE_LIBRARY lapacke REQUIRED)
 find_path(LAPACKE_INCLUDE_DIR lapacke.h REQUIRED)
 add_library(lowbit_lapack INTERFACE)

@@ -6,7 +6,7 @@ set -euo pipefail
 packages=(
   g++ make cmake ninja-build pkg-config git ca-certificates
   libdnnl-dev libhwy-dev libtbb-dev                   # kernels, threads
-  liblapacke-dev libopenblas-serial-dev               # GPTQ's Cholesky factor
+  liblapacke-dev libopenblas-pthread-dev              # GPTQ's Cholesky factor
   nlohmann-json3-dev libsimdjson-dev libyaml-cpp-dev  # formats
   zlib1g-dev libzstd-dev                              # texts kept compressed
   libcli11-dev libfmt-dev libspdlog-dev               # command line, text, log

@@ -3,10 +3,18 @@
 
 #include <cblas.h>
 
+#include "lowbit/base/error.h"
+
 namespace lowbit::blas {
 
 void UseOneThread() {
   static const bool done = [] {
+    if (openblas_get_parallel() == 0) {
+      throw Error(
+          ErrorKind::kResource,
+          "the OpenBLAS of this system is its serial build, which is not safe to call from several threads, "
+          "expected one with threads (Debian: libopenblas0-pthread)");
+    }
     openblas_set_num_threads(1);
     return true;
   }();

@@ -6,8 +6,9 @@
 
 namespace lowbit::blas {
 
-// Pins BLAS to one thread: the distribution may have put a parallel OpenBLAS under the serial one's name.
-// Call before any of its functions; cheap.
+// Pins BLAS to one thread per call. Call before any of its functions; cheap. Throws Error{kResource} for a build of
+// OpenBLAS without threads: its calls share work memory without a lock, so that of some in a thousand made at the
+// same time the result is wrong.
 void UseOneThread();
 
 // C[m, n] -= Aᵀ B, row-major f32; A is [k, m], B is [k, n].

@@ -277,7 +277,9 @@ void CheckTable(const SqliteFile& file, const char* name, std::string_view expec
 }
 
 // Throws unless the open file is a whole results database of a schema we know. Returns its version.
-int64_t CheckSchema(const SqliteFile& file) {
+int64_t CheckSchema(SqliteFile& file) {
+  const SqliteTransaction snapshot(file,
+                                   SqliteTransaction::Kind::kSnapshot);  // another process may upgrade it
   const Place place(file.path());
   if (const int64_t id = file.Integer("PRAGMA application_id"); id != kApplicationId) {
     throw Error(ErrorKind::kContent, place,
