@@ -79,6 +79,12 @@ uint64_t MemoryBudget::Bytes() const {
   return bytes > 0 ? bytes : (ResidentMemoryBytes() + AvailableMemoryBytes()) / 5 * 4;
 }
 
+uint64_t MemoryBudget::ProgramBytes() const {
+  if (program > 0) return program;
+  TrimMemory();
+  return ResidentMemoryBytes();
+}
+
 std::string MemoryBudget::ScratchFolder() const {
   if (!scratch.empty()) return scratch;
   const char* folder = std::getenv("TMPDIR");  // /tmp may be memory

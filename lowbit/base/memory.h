@@ -28,9 +28,11 @@ void TrimMemory();
 struct MemoryBudget {
   uint64_t bytes = 0;        // of this process, all told; 0 = four fifths of what the system has left
   bool least = false;        // as little as can be, whatever there is: "--ram min"
+  uint64_t program = 0;      // held by this process before the job; 0 = what it holds now
   std::string scratch = {};  // folder for activations that do not fit; empty = $TMPDIR, else /var/tmp
 
   uint64_t Bytes() const;
+  uint64_t ProgramBytes() const;  // what a plan starts from; gives back first what the heap keeps
   std::string ScratchFolder() const;
 };
 

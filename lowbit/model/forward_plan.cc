@@ -32,14 +32,13 @@ double HeadPasses(const ForwardJob& job) {  // over each scored row
 
 class Planner {
  public:
-  Planner(const LayerSource& source, const Backend& backend, const ForwardJob& job)
+  Planner(const LayerSource& source, const Backend& backend, const ForwardJob& job, uint64_t program_bytes)
       : source_(source),
         config_(source.config()),
         backend_(backend),
         job_(job),
-        threads_(static_cast<uint64_t>(backend.threads().count())) {
-    TrimMemory();
-    program_ = ResidentMemoryBytes();
+        threads_(static_cast<uint64_t>(backend.threads().count())),
+        program_(program_bytes) {
     for (size_t l = 0; l < config_.num_hidden_layers; ++l) Measure(l);
     const double pairs = static_cast<double>(job_.rows) * static_cast<double>(job_.longest) / 2;
     flop_ = static_cast<double>(job_.rows) * (FlopPerToken(config_) - HeadFlop(config_)) +
@@ -175,7 +174,7 @@ class Planner {
   const ModelConfig& config_;
   const Backend& backend_;
   const ForwardJob& job_;
-  uint64_t threads_, program_ = 0;
+  uint64_t threads_, program_;
   double flop_ = 0;
   uint64_t one_layer_ = 0, all_layers_ = 0, stored_ = 0, widest_ = 0, experts_ = 0, active_ = 0;
   uint64_t read_ = 0, running_ = 0;  // mapped pages while a layer is prepared, and while rows pass through it
@@ -200,7 +199,7 @@ std::string ForwardPlan::Text() const {
 ForwardPlan PlanForward(const LayerSource& source, const Backend& backend, const ForwardJob& job,
                         const MemoryBudget& budget) {
   const uint64_t bytes = budget.Bytes();
-  const std::vector<ForwardPlan> plans = Planner(source, backend, job).Candidates();
+  const std::vector<ForwardPlan> plans = Planner(source, backend, job, budget.ProgramBytes()).Candidates();
   if (budget.least) return *std::ranges::min_element(plans, {}, &ForwardPlan::Peak);
   const auto fitting = std::ranges::find_if(plans, [&](const ForwardPlan& p) { return p.Peak() <= bytes; });
   if (fitting != plans.end()) return *fitting;

@@ -35,10 +35,11 @@ void RequireCalibration(const QuantizeJob& job, std::span<const Recipe> recipes)
 class Planner {
  public:
   Planner(const QuantizeJob& job, std::span<const Recipe> recipes, uint64_t disk_bytes)
-      : job_(job), recipes_(recipes), disk_bytes_(disk_bytes), budget_(job.budget.Bytes()) {
-    TrimMemory();
-    program_ = ResidentMemoryBytes();
-  }
+      : job_(job),
+        recipes_(recipes),
+        disk_bytes_(disk_bytes),
+        budget_(job.budget.Bytes()),
+        program_(job.budget.ProgramBytes()) {}
 
   std::vector<QuantizeLane> Lanes() const {
     std::vector<size_t> order(recipes_.size());
@@ -102,7 +103,7 @@ class Planner {
 
   const QuantizeJob& job_;
   std::span<const Recipe> recipes_;
-  uint64_t disk_bytes_, budget_, program_ = 0;
+  uint64_t disk_bytes_, budget_, program_;
 };
 
 }  // namespace
