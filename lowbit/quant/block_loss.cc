@@ -4,29 +4,10 @@
 #include <algorithm>
 #include <limits>
 
-#include "lowbit/quant/row_loops.h"
+#include "lowbit/quant/squared_distance.h"
 #include "lowbit/tensor/dense_view.h"
 
 namespace lowbit {
-namespace {
-
-constexpr size_t kRowsPerTask = 64;
-
-// Σ (a - b)², rows in their order.
-double SquaredDistance(MatView<const float> a, MatView<const float> b, const Threads& threads) {
-  std::vector<double> of_rows(a.rows);
-  threads.For((a.rows + kRowsPerTask - 1) / kRowsPerTask, [&](size_t task) {
-    const size_t end = std::min(a.rows, (task + 1) * kRowsPerTask);
-    for (size_t t = task * kRowsPerTask; t < end; ++t) {
-      of_rows[t] = Loops().squared_distance(a.Row(t), b.Row(t), a.cols);
-    }
-  });
-  double total = 0;
-  for (const double row : of_rows) total += row;
-  return total;
-}
-
-}  // namespace
 
 BlockLoss::BlockLoss(const StagedLayer::Job& job, const LayerWeights& weights, const LayerStep& step,
                      const ModuleRows& rows)

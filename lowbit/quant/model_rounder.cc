@@ -87,14 +87,6 @@ const PlannedMatrix* ModelRounder::FindMatrix(size_t layer, const std::string& l
   return matrix == files_[layer].matrices.end() ? nullptr : &*matrix;
 }
 
-PackedTensors ModelRounder::Round(size_t index, PackedTensors kept, const ContextOf& context_of) {
-  for (const PlannedMatrix& matrix : files_[index].matrices) {
-    const auto [entry, is_new] = kept.try_emplace(matrix.name);
-    RoundOne(index, matrix, context_of ? context_of(matrix) : nullptr, is_new, entry->second);
-  }
-  return kept;
-}
-
 void ModelRounder::RoundOne(size_t index, const PlannedMatrix& matrix, const RoundContext* context,
                             bool is_new, PackedTensor& packed, const Matrix* rescaled) {
   const RoundingError error = RoundMatrix(matrix, MethodOf(index), context, rescaled, is_new, packed);

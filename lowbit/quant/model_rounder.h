@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <set>
 #include <string>
 #include <vector>
@@ -42,14 +41,9 @@ class ModelRounder {
   // All must outlive this.
   ModelRounder(const CheckpointSource& model, const Recipe& recipe, const Threads& threads);
 
-  // The packed tensors of planned file `index`. When `kept` is not empty it holds them already, from an
-  // earlier run: they are measured against the weights, like new ones, and returned. `context_of` gives what the
-  // method made of a matrix's inputs.
-  using ContextOf = std::function<const RoundContext*(const PlannedMatrix& matrix)>;
-  PackedTensors Round(size_t index, PackedTensors kept = {}, const ContextOf& context_of = {});
-
-  // One matrix of a file, as Round does it: packed already, or to be.
-  // `rescaled` takes the place of the checkpoint's weights.
+  // One matrix of planned file `index`: to be rounded, or `packed` already by an earlier run, which is measured against
+  // the weights like a new one. `context`: what the method made of its inputs. `rescaled` takes the place of the
+  // checkpoint's weights.
   void RoundOne(size_t index, const PlannedMatrix& matrix, const RoundContext* context, bool is_new,
                 PackedTensor& packed, const Matrix* rescaled = nullptr);
   // A matrix that is packed already and whose error is known.

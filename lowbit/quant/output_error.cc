@@ -6,6 +6,7 @@
 
 #include "lowbit/model/token_rows.h"
 #include "lowbit/quant/row_loops.h"
+#include "lowbit/quant/squared_distance.h"
 #include "lowbit/tensor/dense_view.h"
 
 namespace lowbit {
@@ -17,15 +18,6 @@ Matrix CopyOf(MatView<const float> from) {
   Matrix copy(from.rows, from.cols);
   for (size_t t = 0; t < from.rows; ++t) std::ranges::copy(from.RowSpan(t), copy.view().Row(t));
   return copy;
-}
-
-// ‖a - b‖²: one sum per row, added in order.
-double SquaredDistance(MatView<const float> a, MatView<const float> b, const Threads& threads) {
-  std::vector<double> of_rows(a.rows);
-  threads.For(a.rows, [&](size_t t) { of_rows[t] = Loops().squared_distance(a.Row(t), b.Row(t), a.cols); });
-  double sum = 0;
-  for (const double row : of_rows) sum += row;
-  return sum;
 }
 
 // What a row of a rounded linear amounts to for a reader of the original inputs whose outputs nobody divides: the
