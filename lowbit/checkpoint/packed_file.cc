@@ -33,6 +33,9 @@ std::string SettingsText(const PackedTensor& p) {
   json["group_size"] = p.group_size;
   json["scales"] = Name(p.scale_type);
   if (!p.column_order.empty()) json["ordered"] = true;
+  if (p.input.rotation != 0) json["input_rotation"] = p.input.rotation;
+  if (p.input.bits != 0) json["input_bits"] = p.input.bits;
+  if (p.input.scale != 0) json["input_scale"] = p.input.scale;
   return json.dump();
 }
 
@@ -137,6 +140,12 @@ class TensorReader {
     packed_.cols = fields.Unsigned("cols", 1);
     packed_.group_size = fields.Unsigned("group_size", 1, packed_.cols);
     is_ordered_ = json.contains("ordered") && fields.Boolean("ordered");
+    if (json.contains("input_rotation"))
+      packed_.input.rotation = fields.Unsigned("input_rotation", 1, packed_.cols);
+    if (json.contains("input_bits"))
+      packed_.input.bits = static_cast<int>(fields.Unsigned("input_bits", 2, 8));
+    if (json.contains("input_scale"))
+      packed_.input.scale = static_cast<float>(fields.NonNegative("input_scale"));
     fields.RefuseOthers();
     const auto refuse = [&](std::string_view key, const std::string& got, std::string_view expected) {
       throw Error(ErrorKind::kContent, fields.At(key),

@@ -9,6 +9,7 @@
 #include <random>
 
 #include "lowbit/kernels/cpu/vector_ops.h"
+#include "lowbit/kernels/testing.h"
 #include "lowbit/tensor/dense_view.h"
 #include "lowbit/tensor/random_matrix.h"
 
@@ -32,26 +33,6 @@ void ExpectSameBits(MatView<const float> a, MatView<const float> b, const std::s
           << what << " at row " << r << ", column " << c;
     }
   }
-}
-
-struct Backends {
-  explicit Backends(const char* compute = "f32", int count = 2) : threads(count) {
-    cpu = MakeBackend("cpu", compute, threads);
-    ref = MakeBackend("ref", compute, threads);
-  }
-  Threads threads;
-  std::unique_ptr<Backend> cpu, ref;
-};
-
-// Runs a body under each target of Highway that this CPU has.
-template <class F>
-void OnEveryTarget(F&& body) {
-  for (const std::string& isa : vector::IsaNamesForTest()) {
-    vector::ForceIsaForTest(isa);
-    SCOPED_TRACE(isa);
-    body(isa);
-  }
-  vector::ForceIsaForTest("");
 }
 
 TEST(VectorOps, ForcingATargetReallyChangesIt) {

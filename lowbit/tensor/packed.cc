@@ -18,7 +18,7 @@ uint64_t PackedTensor::StoredBits() const {
   if (format == PackFormat::kBinary) per_group += 8 * SizeOf(scale_type);  // the mean
   if (format == PackFormat::kUniform && !symmetric) per_group += static_cast<uint64_t>(bits);
   return static_cast<uint64_t>(rows) * cols * static_cast<uint64_t>(bits) + groups * per_group +
-         8 * sizeof(uint32_t) * column_order.size();
+         8 * sizeof(uint32_t) * column_order.size() + (input.scale > 0 ? 8 * sizeof(float) : 0);
 }
 
 double PackedTensor::BitsPerWeight() const {
@@ -39,6 +39,26 @@ void CheckOrder(std::span<const uint32_t> order, const Place& place) {
     throw Error(ErrorKind::kContent, place,
                 fmt::format("column order has {} at position {}, expected every column from 0 to {} once",
                             order[p], p, order.size() - 1));
+  }
+}
+
+void CheckInput(const PackedTensor& packed, const Place& place) {
+  const InputForm& input = packed.input;
+  const size_t block = input.rotation;
+  if (block != 0 && (!std::has_single_bit(block) || packed.cols % block != 0)) {
+    throw Error(ErrorKind::kContent, place,
+                fmt::format("rotation of inputs is {}, expected a power of two that divides {} columns",
+                            block, packed.cols));
+  }
+  if (input.bits != 0 && (input.bits < 2 || input.bits > 8)) {
+    throw Error(ErrorKind::kContent, place,
+                fmt::format("bits of inputs is {}, expected 2 to 8, or 0", input.bits));
+  }
+  const bool has_scale = input.scale != 0;
+  if (has_scale && (input.bits == 0 || !std::isfinite(input.scale) || input.scale < 0)) {
+    throw Error(ErrorKind::kContent, place,
+                fmt::format("scale of inputs is {} beside {} bits, expected a positive number beside some",
+                            input.scale, input.bits));
   }
 }
 
@@ -70,6 +90,7 @@ void Validate(const PackedTensor& packed, const Place& place) {
   check(p.column_order.empty() || p.column_order.size() == p.cols, "length of the column order",
         p.column_order.size(), fmt::format("0 or {}", p.cols));
   CheckOrder(p.column_order, place);
+  CheckInput(p, place);
   for (size_t i = 0; i < groups; ++i) {
     if (has_zeros && p.zeros[i] >> p.bits != 0) {
       check(false, fmt::format("zero point of group {}", i), p.zeros[i],

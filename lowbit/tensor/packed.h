@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "lowbit/tensor/buffer.h"
+#include "lowbit/tensor/input_form.h"
 #include "lowbit/tensor/view.h"
 
 namespace lowbit {
@@ -41,11 +42,13 @@ struct PackedTensor {
 
   std::vector<uint32_t> column_order;  // [cols], a permutation of 0 .. cols - 1; empty = natural
 
+  InputForm input;  // of the rows that meet these weights in a product
+
   size_t Groups() const { return group_size == 0 ? 0 : (cols + group_size - 1) / group_size; }
   size_t RowBytes() const { return (cols * static_cast<size_t>(bits) + 7) / 8; }
 
-  // Bits the tensor needs, counted honestly: codes, scales, zero points (bits wide each), means, and 32 a
-  // column when there is a column order.
+  // Bits the tensor needs, counted honestly: codes, scales, zero points (bits wide each), means, 32 a column when
+  // there is a column order, and 32 for a scale of the inputs.
   // Padding of rows to whole bytes is not counted: it is below 8 bits a row.
   uint64_t StoredBits() const;
   double BitsPerWeight() const;

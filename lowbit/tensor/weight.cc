@@ -36,6 +36,11 @@ size_t StoredBytes(const Weight& weight) {
       weight);
 }
 
+InputForm InputFormOf(const Weight& weight) {
+  const auto* packed = std::get_if<SharedPacked>(&weight);
+  return packed == nullptr ? InputForm() : (*packed)->input;
+}
+
 void RowsToFloat(const Weight& weight, size_t first, MatView<float> out) {
   std::visit(Overloaded{[&](const TensorView& t) {
                           for (size_t r = 0; r < out.rows; ++r) {

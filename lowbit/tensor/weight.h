@@ -17,7 +17,10 @@ size_t Rows(const Weight& weight);
 size_t Cols(const Weight& weight);
 size_t StoredBytes(const Weight& weight);
 
-// Rows [first, first + out.rows) as f32.
+// What is done to the rows that it multiplies; plain for a dense one.
+InputForm InputFormOf(const Weight& weight);
+
+// Rows [first, first + out.rows) as f32, of a rotated weight as they are stored.
 void RowsToFloat(const Weight& weight, size_t first, MatView<float> out);
 
 // Rows [first, first + count) of a weight in a mapped file are not needed for now (ReleasePages). Nothing for

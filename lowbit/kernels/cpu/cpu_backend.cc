@@ -2,6 +2,7 @@
 #include "lowbit/kernels/cpu/cpu_backend.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -17,6 +18,7 @@ namespace {
 
 constexpr size_t kRowsPerTask = 64;   // of row operations: some 100 kB of work
 constexpr size_t kScoreRows = 4096;   // rows whose panel summaries are held at once
+constexpr size_t kFormedRows = 512;   // rows that are copied as integers or rotated at once
 constexpr size_t kPanelsPerTask = 2;  // of the head: each prepared, used for every row, dropped
 
 class CpuBackend : public Backend {
@@ -35,36 +37,17 @@ class CpuBackend : public Backend {
   }
 
   void Multiply(MatView<const float> x, std::span<const Product> products) const override {
-    if (products.empty()) return;
-    const TiledRows rows(x, PanelsOf(products[0].affine).compute(), threads());
-    // Panels of all products in one list: fewer places where threads wait for each other.
-    std::vector<std::pair<const Product*, size_t>> panels;
-    for (const Product& product : products) {
-      for (size_t p = 0; p < PanelsOf(product.affine).panels().size(); ++p) panels.emplace_back(&product, p);
-    }
-    ForTiles(panels.size(), rows, 1, [&](size_t index, size_t tile, float* result) {
-      const auto& [product, p] = panels[index];
-      const PackedPanel& panel = PanelsOf(product->affine).panels()[p];
-      panel.Multiply(rows.Tile(tile), result);
-      StoreTile(*product, p * kPanelColumns, panel.width(), tile * kTileRows, rows.TileHeight(tile), result);
-    });
+    std::vector<const PackedPanels*> weights;
+    for (const Product& product : products) weights.push_back(&PanelsOf(product.affine));
+    ForPieces(x, weights,
+              [&](size_t first, MatView<const float> some) { MultiplySome(some, products, first); });
   }
 
   void GatedMultiply(MatView<const float> x, const Affine& gate, const Affine& up,
                      MatView<float> y) const override {
-    const std::span<const PackedPanel> gates = PanelsOf(gate).panels(), ups = PanelsOf(up).panels();
-    const TiledRows rows(x, PanelsOf(gate).compute(), threads());
-    ForTiles(gates.size(), rows, 2, [&](size_t p, size_t tile, float* result) {
-      const size_t begin = p * kPanelColumns, width = gates[p].width();
-      float* up_result = result + kTileRows * kPanelColumns;
-      gates[p].Multiply(rows.Tile(tile), result);
-      ups[p].Multiply(rows.Tile(tile), up_result);
-      for (size_t r = 0; r < rows.TileHeight(tile); ++r) {
-        float *g = result + r * width, *u = up_result + r * width;
-        if (!gate.bias.empty()) vector::AddRow(g, gate.bias.data() + begin, width);
-        if (!up.bias.empty()) vector::AddRow(u, up.bias.data() + begin, width);
-        vector::SiluMultiply(g, u, y.Row(tile * kTileRows + r) + begin, width);
-      }
+    const std::array<const PackedPanels*, 2> weights = {&PanelsOf(gate), &PanelsOf(up)};
+    ForPieces(x, weights, [&](size_t first, MatView<const float> some) {
+      GatedMultiplySome(some, gate, up, y.Rows(first, some.rows));
     });
   }
 
@@ -126,14 +109,68 @@ class CpuBackend : public Backend {
     return static_cast<const PackedPanels&>(affine.weight);
   }
 
+  // body(first, some rows): all at once, but not so many that copies in another form take much memory.
+  template <class F>
+  static void ForPieces(MatView<const float> x, std::span<const PackedPanels* const> weights, const F& body) {
+    const bool is_plain =
+        std::ranges::all_of(weights, [](const PackedPanels* w) { return w->layout().form.IsPlain(); });
+    const size_t most = is_plain ? x.rows : kFormedRows;
+    for (size_t first = 0; first < x.rows; first += most)
+      body(first, x.Rows(first, std::min(most, x.rows - first)));
+  }
+
+  // Of rows [first, first + x.rows) of the products.
+  void MultiplySome(MatView<const float> x, std::span<const Product> products, size_t first) const {
+    InputRows inputs(x, threads());
+    // Panels of all products in one list: fewer places where threads wait for each other.
+    struct Panel {
+      const Product& product;
+      const PackedPanels& weight;
+      const TiledRows& rows;
+      size_t index;
+    };
+    std::vector<Panel> panels;
+    for (const Product& product : products) {
+      const PackedPanels& weight = PanelsOf(product.affine);
+      const TiledRows& rows = inputs.In(weight.layout());
+      for (size_t p = 0; p < weight.panels(); ++p) panels.push_back({product, weight, rows, p});
+    }
+    ForTiles(panels.size(), (x.rows + kTileRows - 1) / kTileRows, 1,
+             [&](size_t i, size_t tile, float* result) {
+               const auto& [product, weight, rows, p] = panels[i];
+               weight.Multiply(p, rows, tile, result);
+               StoreTile(product, p * kPanelColumns, weight.Width(p), first + tile * kTileRows,
+                         rows.TileHeight(tile), result);
+             });
+  }
+
+  void GatedMultiplySome(MatView<const float> x, const Affine& gate, const Affine& up,
+                         MatView<float> y) const {
+    const PackedPanels &gates = PanelsOf(gate), &ups = PanelsOf(up);
+    InputRows inputs(x, threads());
+    const TiledRows &rows = inputs.In(gates.layout()), &up_rows = inputs.In(ups.layout());
+    ForTiles(gates.panels(), rows.tiles(), 2, [&](size_t p, size_t tile, float* result) {
+      const size_t begin = p * kPanelColumns, width = gates.Width(p);
+      float* up_result = result + kTileRows * kPanelColumns;
+      gates.Multiply(p, rows, tile, result);
+      ups.Multiply(p, up_rows, tile, up_result);
+      for (size_t r = 0; r < rows.TileHeight(tile); ++r) {
+        float *g = result + r * width, *u = up_result + r * width;
+        if (!gate.bias.empty()) vector::AddRow(g, gate.bias.data() + begin, width);
+        if (!up.bias.empty()) vector::AddRow(u, up.bias.data() + begin, width);
+        vector::SiluMultiply(g, u, y.Row(tile * kTileRows + r) + begin, width);
+      }
+    });
+  }
+
   // body(panel, tile, result) with memory for `results` tiles. Panel-major: neighbouring tasks share a
   // panel, which stays in cache.
   template <class F>
-  void ForTiles(size_t panels, const TiledRows& rows, size_t results, const F& body) const {
+  void ForTiles(size_t panels, size_t tiles, size_t results, const F& body) const {
     std::vector<Buffer<float>> memory(static_cast<size_t>(threads().count()));
-    threads().ForSlots(panels * rows.tiles(), [&](size_t task, size_t slot) {
+    threads().ForSlots(panels * tiles, [&](size_t task, size_t slot) {
       if (memory[slot].size() == 0) memory[slot] = Buffer<float>(results * kTileRows * kPanelColumns);
-      body(task / rows.tiles(), task % rows.tiles(), memory[slot].data());
+      body(task / tiles, task % tiles, memory[slot].data());
     });
   }
 
@@ -170,7 +207,7 @@ class CpuBackend : public Backend {
   void ScoreSomeTargets(MatView<const float> x, const Weight& head, std::span<const int32_t> targets,
                         std::span<TokenScore> scores) const {
     const size_t vocabulary = Rows(head), panel_count = (vocabulary + kPanelColumns - 1) / kPanelColumns;
-    const TiledRows rows(x, compute(), threads());
+    const TiledRows rows(x, {compute()}, threads());
     std::vector<vector::RowSummary> summaries(panel_count * x.rows);
     std::vector<float> target_logits(x.rows);
     const size_t panel_bytes = PackedPanel::Bytes(Cols(head), std::min(kPanelColumns, vocabulary), compute());

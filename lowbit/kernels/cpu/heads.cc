@@ -53,8 +53,8 @@ class Comparison {
 
   // Rows [first, first + out.size()).
   void Run(size_t first, std::span<RowDivergence> out) {
-    const TiledRows p_rows(p_.x.Rows(first, out.size()), compute_, threads_);
-    const TiledRows q_rows(q_.x.Rows(first, out.size()), compute_, threads_);
+    const TiledRows p_rows(p_.x.Rows(first, out.size()), {compute_}, threads_);
+    const TiledRows q_rows(q_.x.Rows(first, out.size()), {compute_}, threads_);
     rows_ = out.size();
     summaries_.resize(panels_ * rows_);
     std::vector<Scratch> scratch(static_cast<size_t>(threads_.count()));

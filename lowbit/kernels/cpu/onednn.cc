@@ -43,7 +43,15 @@ std::byte* Scratch(size_t bytes) {
 }
 
 memory::data_type DataType(Element element) {
-  return element == Element::kF32 ? memory::data_type::f32 : memory::data_type::bf16;
+  switch (element) {
+    case Element::kF32:
+      return memory::data_type::f32;
+    case Element::kBF16:
+      return memory::data_type::bf16;
+    case Element::kS8:
+      return memory::data_type::s8;
+  }
+  return memory::data_type::undef;
 }
 
 dnnl::matmul::primitive_desc Describe(const memory::desc& x, const memory::desc& w, const memory::desc& y) {
@@ -76,14 +84,15 @@ struct MatMul::Impl {
   dnnl::matmul primitive;
 };
 
-MatMul::MatMul(Element element, size_t rows, size_t k, size_t n) {
+MatMul::MatMul(Element element, size_t rows, size_t k, size_t n, size_t x_stride) {
   UseOneThread();
   const auto m_ = static_cast<Dim>(rows), k_ = static_cast<Dim>(k), n_ = static_cast<Dim>(n);
   const memory::data_type type = DataType(element);
-  const memory::desc x({m_, k_}, type, memory::dims{k_, 1});
+  const memory::data_type sum = element == Element::kS8 ? memory::data_type::s32 : memory::data_type::f32;
+  const memory::desc x({m_, k_}, type, memory::dims{static_cast<Dim>(x_stride), 1});
   const memory::desc w_any({k_, n_}, type, memory::format_tag::any);
   const memory::desc w_plain({k_, n_}, type, memory::dims{1, k_});  // W[n, k] read as its transpose
-  const memory::desc y({m_, n_}, memory::data_type::f32, memory::dims{n_, 1});
+  const memory::desc y({m_, n_}, sum, memory::dims{n_, 1});
   Checked("make a matrix product", [&] {
     const dnnl::matmul::primitive_desc d = Describe(x, w_any, y);
     impl_ =
@@ -93,13 +102,13 @@ MatMul::MatMul(Element element, size_t rows, size_t k, size_t n) {
 
 MatMul::~MatMul() = default;
 
-const MatMul& MatMul::Get(Element element, size_t rows, size_t k, size_t n) {
-  using Key = std::tuple<Element, size_t, size_t, size_t>;
+const MatMul& MatMul::Get(Element element, size_t rows, size_t k, size_t n, size_t x_stride) {
+  using Key = std::tuple<Element, size_t, size_t, size_t, size_t>;
   static std::mutex mutex;
   static std::map<Key, std::unique_ptr<MatMul>> made;
   const std::lock_guard lock(mutex);
-  std::unique_ptr<MatMul>& slot = made[{element, rows, k, n}];
-  if (!slot) slot.reset(new MatMul(element, rows, k, n));
+  std::unique_ptr<MatMul>& slot = made[{element, rows, k, n, x_stride}];
+  if (!slot) slot.reset(new MatMul(element, rows, k, n, x_stride));
   return *slot;
 }
 
@@ -115,7 +124,7 @@ void MatMul::Pack(const void* w, void* panel) const {
   });
 }
 
-void MatMul::Run(const void* x, const void* panel, float* y) const {
+void MatMul::Run(const void* x, const void* panel, void* y) const {
   UseOneThread();
   Checked("multiply", [&] {
     impl_->primitive.execute(
@@ -173,6 +182,14 @@ bool SupportsBF16() {
   } catch (const dnnl::error&) {
     return false;
   }
+}
+
+bool HasExactS8() {
+  const std::string isa = IsaName();
+  for (const char* part : {"vnni", "bf16", "amx"}) {  // later sets include VNNI
+    if (isa.find(part) != std::string::npos) return true;
+  }
+  return false;
 }
 
 bool HasFastBF16() {

@@ -11,26 +11,32 @@
 
 namespace lowbit::onednn {
 
-enum class Element : uint8_t { kF32, kBF16 };
+enum class Element : uint8_t { kF32, kBF16, kS8 };
 
 std::string IsaName();  // "avx512_core_amx"; what oneDNN dispatches to here
 bool HasFastBF16();     // AMX, or a core whose bf16 dot product outruns its f32 product
 bool SupportsBF16();    // has any bf16 product
+// Whether products of int8 are exact: older instructions add pairs in 16 bits, which may not hold them.
+bool HasExactS8();
 
 // y[rows, n] = x[rows, k] · panel, where panel holds a row-major W[n, k] in oneDNN's own layout.
-// x and W are of type `element`, y is f32; all rows are dense. Thread-safe.
+// x and W are of type `element`, y is f32, or of kS8 int32; rows of W and y are dense, those of x lie `x_stride`
+// elements apart. Thread-safe.
 class MatMul {
  public:
   // Made once per shape and kept for the life of the process: making one compiles a kernel.
-  static const MatMul& Get(Element element, size_t rows, size_t k, size_t n);
+  static const MatMul& Get(Element element, size_t rows, size_t k, size_t n, size_t x_stride);
+  static const MatMul& Get(Element element, size_t rows, size_t k, size_t n) {
+    return Get(element, rows, k, n, k);
+  }
   ~MatMul();
 
   size_t PanelBytes() const;
   void Pack(const void* w, void* panel) const;
-  void Run(const void* x, const void* panel, float* y) const;
+  void Run(const void* x, const void* panel, void* y) const;
 
  private:
-  MatMul(Element element, size_t rows, size_t k, size_t n);
+  MatMul(Element element, size_t rows, size_t k, size_t n, size_t x_stride);
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A weight matrix cut into panels of output channels, packed for oneDNN, and its product with tiles of rows.
-// Tiles have one fixed height, whatever the batch: a row meets the same kernel wherever it stands.
+// Tiles have one fixed height, whatever the batch: a row meets the same kernel wherever it stands. Where a packed
+// matrix wants its inputs as integers, its codes are multiplied as they are (integer_panels.h).
 #pragma once
 
 #include <algorithm>
@@ -8,13 +9,12 @@
 #include <vector>
 
 #include "lowbit/kernels/backend.h"
+#include "lowbit/kernels/cpu/integer_panels.h"
 #include "lowbit/kernels/cpu/onednn.h"
+#include "lowbit/kernels/cpu/tiled_rows.h"
 
 namespace lowbit {
 
-// 64 rows: a panel of 512 × 1024 f32 (2 MiB) read once per tile costs 67 Mflop, far above any cache's rate,
-// and a lone short sequence wastes at most 63 rows. Taller tiles measured no faster (docs/performance.md).
-inline constexpr size_t kTileRows = 64;
 inline constexpr size_t kPanelColumns = 512;
 
 // Memory for making panels, reused from one to the next.
@@ -47,31 +47,21 @@ class PackedPanels : public Prepared {
   PackedPanels(const Weight& weight, Compute compute, const Threads& threads);
   size_t out() const override { return out_; }
   size_t in() const override { return in_; }
-  Compute compute() const { return compute_; }
-  std::span<const PackedPanel> panels() const { return panels_; }
+
+  // How its panels read rows.
+  const RowLayout& layout() const { return layout_; }
+  size_t panels() const { return (out_ + kPanelColumns - 1) / kPanelColumns; }
+  size_t Width(size_t panel) const { return std::min(kPanelColumns, out_ - panel * kPanelColumns); }
+
+  // y[kTileRows, Width(panel)] of a tile of rows that are laid out as layout() says.
+  void Multiply(size_t panel, const TiledRows& rows, size_t tile, float* y) const;
 
  private:
   size_t out_, in_;
-  Compute compute_;
+  RowLayout layout_;
   Buffer<std::byte> memory_;  // of all panels
-  std::vector<PackedPanel> panels_;
-};
-
-// Rows of activations as oneDNN reads them: dense, of the compute type, padded with zero rows to whole tiles.
-class TiledRows {
- public:
-  TiledRows(MatView<const float> x, Compute compute, const Threads& threads);
-  size_t tiles() const { return (rows_ + kTileRows - 1) / kTileRows; }
-  size_t TileHeight(size_t tile) const { return std::min(kTileRows, rows_ - tile * kTileRows); }
-  const void* Tile(size_t tile) const;
-
- private:
-  Compute compute_;
-  size_t rows_, cols_;
-  MatView<const float> x_;
-  Buffer<uint16_t> bf16_;  // all rows, when computing in bf16
-  Buffer<float> f32_;      // all rows when x is strided, else the last, padded tile
-  size_t first_copied_tile_ = 0;
+  std::vector<PackedPanel> float_panels_;
+  std::vector<IntegerPanel> integer_panels_;
 };
 
 }  // namespace lowbit

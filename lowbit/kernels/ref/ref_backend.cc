@@ -28,16 +28,43 @@ double LogSumExp(std::span<const float> logits, float largest) {
 
 class RefPrepared : public Prepared {
  public:
-  RefPrepared(Matrix weights, Compute factors) : weights_(std::move(weights)), factors_(factors) {}
+  RefPrepared(Matrix weights, Compute factors, const InputForm& form)
+      : weights_(std::move(weights)), factors_(factors), form_(form) {}
+  // For products of integers: a copy, as what `weight` refers to may be gone by then.
+  explicit RefPrepared(const PackedTensor& packed)
+      : weights_(packed.rows, packed.cols), form_(packed.input), packed_(packed) {}
   size_t out() const override { return weights_.rows(); }
   size_t in() const override { return weights_.cols(); }
   MatView<const float> weights() const { return weights_.view(); }
   Compute factors() const { return factors_; }
+  const InputForm& form() const { return form_; }
+  const PackedTensor& packed() const { return packed_; }
 
  private:
   Matrix weights_;
-  Compute factors_;
+  Compute factors_ = Compute::kF32;
+  InputForm form_;
+  PackedTensor packed_;
 };
+
+// Of row `o`: its scales times exact sums of products of integers, group by group, input integers in the columns'
+// own order. Without the scale of the inputs.
+double IntegerDot(const PackedTensor& packed, size_t o, std::span<const int8_t> integers) {
+  std::vector<uint8_t> codes(packed.cols);
+  UnpackRow(packed.codes.data() + o * packed.RowBytes(), packed.bits, codes);
+  double total = 0;
+  for (size_t k = 0; k < packed.Groups(); ++k) {
+    const size_t i = o * packed.Groups() + k, end = std::min(packed.cols, (k + 1) * packed.group_size);
+    const int zero = packed.symmetric ? 1 << (packed.bits - 1) : packed.zeros[i];
+    int64_t sum = 0;
+    for (size_t p = k * packed.group_size; p < end; ++p) {
+      const size_t column = packed.column_order.empty() ? p : packed.column_order[p];
+      sum += int64_t{integers[column]} * (codes[p] - zero);
+    }
+    total += static_cast<double>(packed.scales[i]) * static_cast<double>(sum);
+  }
+  return total;
+}
 
 class RefBackend : public Backend {
  public:
@@ -47,10 +74,13 @@ class RefBackend : public Backend {
 
   using Backend::Prepare;
   std::unique_ptr<Prepared> Prepare(const Weight& weight, Compute factors) const override {
+    const InputForm form = InputFormOf(weight);
+    if (form.bits > 0)
+      return std::make_unique<RefPrepared>(*std::get<std::shared_ptr<const PackedTensor>>(weight));
     Matrix dense(Rows(weight), Cols(weight));
     RowsToFloat(weight, 0, dense.view());
     Round(factors, {dense.data(), dense.rows() * dense.cols()});
-    return std::make_unique<RefPrepared>(std::move(dense), factors);
+    return std::make_unique<RefPrepared>(std::move(dense), factors, form);
   }
 
   uint64_t PreparedBytes(size_t out, size_t in) const override { return out * in * sizeof(float); }
@@ -58,12 +88,17 @@ class RefBackend : public Backend {
   void Multiply(MatView<const float> x, std::span<const Product> products) const override {
     for (const Product& product : products) {
       const auto& prepared = static_cast<const RefPrepared&>(product.affine.weight);
-      const MatView<const float> w = prepared.weights();
+      const InputForm& form = prepared.form();
       threads().For(x.rows, [&](size_t t) {
         std::vector<float> input(x.Row(t), x.Row(t) + x.cols);
+        if (form.rotation > 0) RotateRow(input, form.rotation);
+        std::vector<int8_t> integers(form.bits > 0 ? x.cols : 0);
+        const float scale = form.bits > 0 ? RoundInputs(input, form.bits, form.scale, integers) : 0;
         Round(prepared.factors(), input);
-        for (size_t o = 0; o < w.rows; ++o) {
-          auto value = static_cast<float>(Dot(input.data(), w.Row(o), w.cols));
+        for (size_t o = 0; o < prepared.out(); ++o) {
+          auto value = static_cast<float>(
+              form.bits > 0 ? static_cast<double>(scale) * IntegerDot(prepared.packed(), o, integers)
+                            : Dot(input.data(), prepared.weights().Row(o), x.cols));
           if (!product.affine.bias.empty()) value += product.affine.bias[o];
           float& y = product.y.Row(t)[o];
           y = product.adds ? y + value : value;
