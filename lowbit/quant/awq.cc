@@ -62,7 +62,14 @@ void RoundScaled(MatView<const float> weights, std::span<const float> scales, co
     for (size_t j = 0; j < scales.size(); ++j) scaled[j] = w[j] * scales[j];
   });
   const std::vector<float> h = ScaledImportance(importance, scales);
+  const size_t rotation = spec.InputFor(weights.cols).rotation;
+  const auto rotate = [&] {
+    if (rotation == 0) return;
+    threads.For(weights.rows, [&](size_t r) { RotateRow(rounded.RowSpan(r), rotation); });
+  };
+  rotate();
   RoundToValues(rounded, spec, 0, place, threads, rounded, h);
+  rotate();  // back
   threads.For(weights.rows, [&](size_t r) {
     float* row = rounded.Row(r);
     for (size_t j = 0; j < scales.size(); ++j) row[j] /= scales[j];

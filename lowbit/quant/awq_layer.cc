@@ -4,56 +4,28 @@
 #include <algorithm>
 
 #include "lowbit/quant/awq_clip.h"
-#include "lowbit/quant/awq_fold.h"
 #include "lowbit/quant/awq_loss.h"
 #include "lowbit/quant/importance.h"
-#include "lowbit/tensor/dense_view.h"
 
 namespace lowbit {
 namespace {
 
 using Kind = LayerStep::Kind;
 
-// Steps whose readers share scales: one, or of a mixture those of all gates and ups.
-struct ScaleGroup {
-  LayerStep whole;  // with all readers
-  std::vector<LayerStep> steps;
-};
-
-std::vector<ScaleGroup> GroupsOf(const LayerLayout& layout) {
-  std::vector<ScaleGroup> groups;
-  ScaleGroup experts;
-  for (const LayerStep& step : StepsOf(layout)) {
-    if (!layout.experts || step.kind != Kind::kMlpIn) {
-      groups.push_back({step, {step}});
-      continue;
-    }
-    if (experts.steps.empty()) experts.whole = {Kind::kMlpIn, "mlp_in", 0, {}, step.width};
-    std::ranges::copy(step.readers, std::back_inserter(experts.whole.readers));
-    experts.steps.push_back(step);
-  }
-  if (!experts.steps.empty()) groups.push_back(std::move(experts));
-  return groups;
-}
-
 class Rescaler {
  public:
-  Rescaler(const AwqLayerJob& job, const LayerWeights& weights) : job_(job) {
-    for (const LinearSpec& linear : job.layout.linears) {
-      layer_.linears[linear.name] = FloatsOf(weights.linears.find(linear.name)->second);
-    }
-    if (weights.router) layer_.router = FloatsOf(*weights.router);
-    layer_.norms = weights.norms;
-    layer_.biases = weights.biases;
-  }
+  Rescaler(const AwqLayerJob& job, const LayerWeights& weights)
+      : job_(job), layer_(CopyToRescale(job.layout, weights, job.backend.threads())) {}
 
   RescaledLayer Run() {
-    const std::vector<ScaleGroup> groups = GroupsOf(job_.layout);
+    const std::vector<ScaleGroup> groups = ScaleGroupsOf(job_.layout);
     for (const ScaleGroup& group : groups) {
       if (IsSearched(group.whole)) Search(group);
     }
     for (const ScaleGroup& group : groups) {
-      if (layer_.choices.contains(group.whole.tap)) Fold(group.whole);
+      const auto choice = layer_.choices.find(group.whole.tap);
+      if (choice == layer_.choices.end()) continue;
+      FoldScales(group.whole, choice->second.scales, job_.config, job_.layout, layer_);
     }
     for (const ScaleGroup& group : groups) {
       for (const LayerStep& step : group.steps) {
@@ -70,13 +42,6 @@ class Rescaler {
   }
 
  private:
-  Matrix FloatsOf(const Weight& weight) const {
-    Matrix matrix(Rows(weight), Cols(weight));
-    job_.backend.threads().For(matrix.rows(),
-                               [&](size_t r) { RowsToFloat(weight, r, matrix.view().Rows(r, 1)); });
-    return matrix;
-  }
-
   // Attention's output only where every query head has a value of its own: the original's condition. An expert's
   // down only where there is something to learn from.
   bool IsSearched(const LayerStep& step) const {
@@ -86,7 +51,6 @@ class Rescaler {
   }
 
   const InputStatistics& InputsOf(const LayerStep& step) const { return job_.inputs.find(step.tap)->second; }
-  Matrix& Linear(const std::string& name) { return layer_.linears.find(name)->second; }
 
   void Search(const ScaleGroup& group) {
     std::vector<MatView<const float>> readers;
@@ -96,7 +60,7 @@ class Rescaler {
     for (const LayerStep& step : group.steps) {
       const InputStatistics& inputs = InputsOf(step);
       for (const std::string& reader : step.readers) {
-        readers.push_back(Linear(reader).view());
+        readers.push_back(layer_.Linear(reader).view());
         importance.push_back(ImportanceOf(inputs));
       }
       // A row that goes to k experts counts k times in all of this: the mean is that over rows.
@@ -145,29 +109,6 @@ class Rescaler {
     return weights;
   }
 
-  void Fold(const LayerStep& step) {
-    const std::vector<float>& s = layer_.choices[step.tap].scales;
-    for (const std::string& reader : step.readers) ScaleColumns(Linear(reader).view(), s);
-    switch (step.kind) {
-      case Kind::kAttnIn:
-        return DivideElements(layer_.norms.find("input_layernorm")->second, s);
-      case Kind::kMlpIn:
-        if (layer_.router) ScaleColumns(layer_.router->view(), s);
-        return DivideElements(layer_.norms.find("post_attention_layernorm")->second, s);
-      case Kind::kMlpMid:
-        return DivideProducer(
-            job_.layout.experts ? ExpertsLayout::LinearName(step.expert, "up_proj") : "mlp.up_proj", s);
-      case Kind::kAttnOut:
-        return DivideProducer("self_attn.v_proj", s);
-    }
-  }
-
-  void DivideProducer(const std::string& name, std::span<const float> s) {
-    DivideRows(Linear(name).view(), s);
-    const auto bias = layer_.biases.find(name);
-    if (bias != layer_.biases.end()) DivideElements(bias->second, s);
-  }
-
   void Clip(const LayerStep& step) {
     const InputStatistics& inputs = InputsOf(step);
     const auto scales = layer_.scales.find(step.tap);
@@ -176,7 +117,7 @@ class Rescaler {
     for (const std::string& reader : step.readers) {
       const std::optional<WeightSpec> spec = job_.spec_of(reader);
       if (!AwqClips(reader) || !spec) continue;
-      Matrix& matrix = Linear(reader);
+      Matrix& matrix = layer_.Linear(reader);
       const Matrix bounds = SearchClip(matrix.view(), clip, *spec, job_.backend, job_.place.Item(reader));
       ClampToBounds(matrix.view(), bounds.view(), spec->GroupSizeFor(matrix.cols()));
     }
@@ -187,10 +128,6 @@ class Rescaler {
 };
 
 }  // namespace
-
-Weight RescaledLayer::WeightOf(const std::string& linear) const {
-  return DenseView(linears.find(linear)->second);
-}
 
 RescaledLayer RescaleWithAwq(const AwqLayerJob& job, const LayerWeights& weights) {
   return Rescaler(job, weights).Run();

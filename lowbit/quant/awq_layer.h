@@ -3,7 +3,6 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,22 +13,10 @@
 #include "lowbit/model/staged_layer.h"
 #include "lowbit/quant/awq.h"
 #include "lowbit/quant/calibration_stream.h"
+#include "lowbit/quant/rescaled_layer.h"
 #include "lowbit/quant/spec.h"
 
 namespace lowbit {
-
-// A layer that computes what the original does, in f32, but is easier to round.
-struct RescaledLayer {
-  std::map<std::string, Matrix, std::less<>> linears;             // [out, in], relative to the layer
-  std::map<std::string, std::vector<float>, std::less<>> norms;   // those that gave scales up
-  std::map<std::string, std::vector<float>, std::less<>> biases;  // the same
-  std::optional<Matrix> router;                                   // [experts, hidden], of a mixture
-  std::map<std::string, std::vector<float>, std::less<>> scales;  // by tap, of its readers' columns
-  std::map<std::string, AwqChoice, std::less<>> choices;          // by tap; experts share "mlp_in"
-  std::vector<std::string> notes;                                 // what could not be done
-
-  Weight WeightOf(const std::string& linear) const;  // lent by this
-};
 
 struct AwqLayerJob {
   const ModelConfig& config;

@@ -14,6 +14,7 @@
 #include "lowbit/calib/statistics_file.h"
 #include "lowbit/model/decoder.h"
 #include "lowbit/model/staged_layer.h"
+#include "lowbit/quant/calibrated_testing.h"
 #include "lowbit/quant/layer_stream.h"
 
 namespace lowbit {
@@ -21,27 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
-
-std::string TinyModel(std::string_view name) {
-  return fmt::format("{}/models/{}", LOWBIT_TESTDATA, name);
-}
-
-CalibrationSet SomeTokens(size_t samples = 6, size_t length = 48) {
-  CalibrationSet set;
-  set.spec.samples = samples;
-  set.spec.length = length;
-  set.hash = std::string(64, 'c');
-  set.held_out_hash = std::string(64, 'e');
-  std::mt19937 random(7);
-  const auto sequence = [&] {
-    TokenIds ids;
-    for (size_t t = 0; t < length; ++t) ids.push_back(static_cast<int32_t>(random() % 512));
-    return ids;
-  };
-  for (size_t s = 0; s < samples; ++s) set.sequences.push_back(sequence());
-  for (size_t s = 0; s < 2; ++s) set.held_out.push_back(sequence());
-  return set;
-}
 
 struct How {
   int threads = 2;
@@ -91,9 +71,13 @@ std::map<std::string, std::string> TensorFiles(const std::string& folder) {
   return files;
 }
 
-const std::vector<std::string> kRecipes = {"gptq-w3-g32", "gptq-w4-channel:act_order=true",
+const std::vector<std::string> kRecipes = {"gptq-w3-g32",
+                                           "gptq-w4-channel:act_order=true",
                                            "gptq-w2-g16:act_order=true,range=hdiag,sink_weight=64",
-                                           "rtn-w3-g32:range=hdiag", "rtn-w4-g32"};
+                                           "rtn-w3-g32:range=hdiag",
+                                           "rtn-w4-g32",
+                                           "smoothquant-w8a8:smooth=all,activations=tensor",
+                                           "smoothquant+gptq-w4a8-g32:transform=hadamard"};
 
 // AWQ takes long: each way of judging scales where its work is another.
 std::vector<std::string> RecipesFor(std::string_view model) {
@@ -134,7 +118,9 @@ TEST_P(CalibratedOn, ThreadsMemoryAndOtherRecipesDoNotChangeAByte) {
 
 TEST_P(CalibratedOn, AResumedRunEndsWithTheSameBytes) {
   const TestFolder folder;
-  std::vector<std::string> recipes = {"gptq-w3-g32:act_order=true", "rtn-w3-g32:range=hdiag"};
+  std::vector<std::string> recipes = {"gptq-w3-g32:act_order=true",
+                                      "rtn-w3-g32:range=hdiag,transform=hadamard",
+                                      "smoothquant-w4a8:smooth=down,activations=tensor"};
   if (std::string_view(GetParam()) != "tiny-llama3") recipes.emplace_back("awq-w3-g32:awq_loss=hessian");
   if (std::string_view(GetParam()) != "tiny-qwen3") recipes.emplace_back("awq+gptq-w3-g32");
   const std::vector<QuantizeResult> first = Quantize(Model(), recipes, folder.File("q"));

@@ -7,12 +7,16 @@
 
 namespace lowbit {
 
-const Method& Rtn();   // methods/rtn.cc
-const Method& Gptq();  // methods/gptq.cc
-const Method& Awq();   // methods/rtn.cc
+const Method& Rtn();          // methods/rtn.cc
+const Method& Gptq();         // methods/gptq.cc
+const Method& Awq();          // methods/rtn.cc
+const Method& SmoothQuant();  // methods/rtn.cc
 
 Stream Method::Learns(const Recipe& recipe) const {
-  return recipe.weights.range == RangeSearch::kHdiag || recipe.awq ? Stream::kFloat : Stream::kNone;
+  const bool measures_inputs =
+      recipe.weights.input_bits > 0 && recipe.weights.input_scales == InputScales::kTensor;
+  return recipe.weights.range == RangeSearch::kHdiag || recipe.Rescales() || measures_inputs ? Stream::kFloat
+                                                                                             : Stream::kNone;
 }
 
 std::unique_ptr<RoundContext> Method::Prepare(const Recipe&, const WeightSpec&, const StepInputs&,
@@ -25,7 +29,7 @@ PackedTensor Method::Make(size_t rows, size_t cols, const RoundJob& job) const {
 }
 
 std::span<const Method* const> Methods() {
-  static const std::array methods = {&Rtn(), &Gptq(), &Awq()};
+  static const std::array methods = {&Rtn(), &Gptq(), &Awq(), &SmoothQuant()};
   return methods;
 }
 

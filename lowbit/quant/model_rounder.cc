@@ -46,7 +46,10 @@ bool PlannedFile::Describes(const PackedTensors& tensors) const {
     return it != tensors.end() && it->second.rows == m.rows && it->second.cols == m.cols &&
            it->second.format == FormatOf(m.spec) && it->second.bits == m.spec.bits &&
            it->second.symmetric == m.spec.symmetric && it->second.scale_type == m.spec.scale_type &&
-           it->second.group_size == m.spec.GroupSizeFor(m.cols);
+           it->second.group_size == m.spec.GroupSizeFor(m.cols) &&
+           it->second.input.rotation == m.spec.InputFor(m.cols).rotation &&
+           it->second.input.bits == m.spec.input_bits &&
+           (it->second.input.scale > 0) == (m.spec.FixedInputScale(1) > 0);
   };
   return tensors.size() == matrices.size() && std::ranges::all_of(matrices, is_there);
 }
@@ -88,22 +91,27 @@ const PlannedMatrix* ModelRounder::FindMatrix(size_t layer, const std::string& l
 }
 
 void ModelRounder::RoundOne(size_t index, const PlannedMatrix& matrix, const RoundContext* context,
-                            bool is_new, PackedTensor& packed, const Matrix* rescaled) {
-  const RoundingError error = RoundMatrix(matrix, MethodOf(index), context, rescaled, is_new, packed);
+                            bool is_new, PackedTensor& packed, const Matrix* rescaled, float largest_input) {
+  const RoundingError error =
+      RoundMatrix(matrix, MethodOf(index), context, rescaled, largest_input, is_new, packed);
   Count(matrix.name, packed, error);
   model_.checkpoint().Release(matrix.name);
 }
 
 // Some rows at a time are converted, rounded and measured while they are in a core's cache.
 RoundingError ModelRounder::RoundMatrix(const PlannedMatrix& matrix, const Method& method,
-                                        const RoundContext* context, const Matrix* rescaled, bool is_new,
-                                        PackedTensor& packed) const {
+                                        const RoundContext* context, const Matrix* rescaled,
+                                        float largest_input, bool is_new, PackedTensor& packed) const {
   static const Threads serial(1);
   const std::string& source = model_.checkpoint().folder();
   const auto job = [&](MatView<const float> weights, size_t first) {
     return RoundJob{weights, first, matrix.name, source, recipe_, matrix.spec, serial, context};
   };
-  if (is_new) packed = method.Make(matrix.rows, matrix.cols, job({}, 0));
+  if (is_new) {
+    packed = method.Make(matrix.rows, matrix.cols, job({}, 0));
+    packed.input.scale = matrix.spec.FixedInputScale(largest_input);
+  }
+  const size_t rotation = matrix.spec.InputFor(matrix.cols).rotation;
   const size_t unit = context == nullptr ? 1 : kGptqRows;  // GPTQ works on as many rows side by side
   const size_t step = (std::max<size_t>(1, kWeightsPerPiece / matrix.cols) + unit - 1) / unit * unit;
   std::vector<RoundingError> errors((matrix.rows + step - 1) / step);
@@ -111,12 +119,18 @@ RoundingError ModelRounder::RoundMatrix(const PlannedMatrix& matrix, const Metho
   threads_.ForSlots(errors.size(), [&](size_t piece, size_t slot) {
     const size_t first = piece * step, rows = std::min(step, matrix.rows - first);
     MatView<const float> weights;
-    if (rescaled != nullptr) {
+    if (rescaled != nullptr && rotation == 0) {
       weights = rescaled->view().Rows(first, rows);
     } else {
       if (scratch[slot].size() == 0) scratch[slot] = Buffer<float>(step * matrix.cols);
       const std::span<float> part = std::span<float>(scratch[slot]).first(rows * matrix.cols);
-      Load(matrix.name, first * matrix.cols, part);
+      if (rescaled == nullptr) {
+        Load(matrix.name, first * matrix.cols, part);
+      } else {
+        std::copy_n(rescaled->view().Row(first), part.size(), part.data());
+      }
+      for (size_t r = 0; rotation > 0 && r < rows; ++r)
+        RotateRow(part.subspan(r * matrix.cols, matrix.cols), rotation);
       weights = {part.data(), rows, matrix.cols};
     }
     if (is_new) method.Round(job(weights, first), packed);
@@ -139,7 +153,7 @@ double ModelRounder::ProbeSeconds() {
   const PlannedMatrix& first = file->matrices[0];  // RequireRules: there is one
   PackedTensor packed = MakePacked(first.rows, first.cols, first.spec);
   const double round =
-      SecondsOf([&] { RoundMatrix(first, *FindMethod("rtn"), nullptr, nullptr, true, packed); });
+      SecondsOf([&] { RoundMatrix(first, *FindMethod("rtn"), nullptr, nullptr, 1, true, packed); });
   const TensorView tensor = model_.checkpoint().Get(first.name);
   const double hash = SecondsOf([&] {
     threads_.For(static_cast<size_t>(threads_.count()), [&](size_t) {

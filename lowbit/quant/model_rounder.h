@@ -43,9 +43,9 @@ class ModelRounder {
 
   // One matrix of planned file `index`: to be rounded, or `packed` already by an earlier run, which is measured against
   // the weights like a new one. `context`: what the method made of its inputs. `rescaled` takes the place of the
-  // checkpoint's weights.
+  // checkpoint's weights. `largest_input`: of what the matrix reads, for one scale of all rounded inputs.
   void RoundOne(size_t index, const PlannedMatrix& matrix, const RoundContext* context, bool is_new,
-                PackedTensor& packed, const Matrix* rescaled = nullptr);
+                PackedTensor& packed, const Matrix* rescaled = nullptr, float largest_input = 0);
   // A matrix that is packed already and whose error is known.
   void Count(const std::string& name, const PackedTensor& packed, const RoundingError& error);
   void AddError(const RoundingError& error) { error_ += error; }  // of a file whose errors are known
@@ -66,7 +66,8 @@ class ModelRounder {
 
  private:
   RoundingError RoundMatrix(const PlannedMatrix& matrix, const Method& method, const RoundContext* context,
-                            const Matrix* rescaled, bool is_new, PackedTensor& packed) const;
+                            const Matrix* rescaled, float largest_input, bool is_new,
+                            PackedTensor& packed) const;
   void Load(const std::string& name, size_t first, std::span<float> out) const;
 
   const CheckpointSource& model_;

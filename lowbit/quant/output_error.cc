@@ -168,6 +168,7 @@ double HeldOutStream::LinearError(const LayerStep& step, const std::string& line
                            Matrix original(1, packed.cols);
                            RowsToFloat(weight, r, original.view());
                            Dequantize(packed, r, row);
+                           if (packed.input.rotation > 0) RotateRow(row.RowSpan(0), packed.input.rotation);
                            unscale.Apply(r, row.RowSpan(0));
                            for (size_t j = 0; j < packed.cols; ++j) row.Row(0)[j] -= original.data()[j];
                          });

@@ -205,8 +205,9 @@ uint64_t LayerPeak(const LayerMemory& layer, std::span<const Recipe* const> reci
   uint64_t most = any_float ? layer.FloatPass(part, inputs, outputs) : 0;
   for (const Recipe* recipe : recipes) {
     const uint64_t record = LearnsFromFloat(*recipe) ? layer.Record(part, outputs) : 0;
-    const uint64_t rescaled = recipe->awq ? layer.LayerFloats() : 0;
+    const uint64_t rescaled = recipe->Rescales() ? layer.LayerFloats() : 0;
     if (recipe->awq) most = std::max(most, record + rescaled + layer.Search(*recipe));
+    if (recipe->smooth) most = std::max(most, record + rescaled);
     if (HasOwnStream(*recipe)) most = std::max(most, record + rescaled + layer.OwnPass());
   }
   return most;
@@ -244,7 +245,7 @@ GramPart GramOf(const Recipe& recipe) {
 }
 
 bool LearnsFromFloat(const Recipe& recipe) {
-  return recipe.awq || FindMethod(recipe.method)->Learns(recipe) == Stream::kFloat;
+  return recipe.Rescales() || FindMethod(recipe.method)->Learns(recipe) == Stream::kFloat;
 }
 
 bool HasOwnStream(const Recipe& recipe) {

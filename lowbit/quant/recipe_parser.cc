@@ -21,6 +21,8 @@ namespace {
 
 constexpr std::array kGrids = {Grid::kGptq, Grid::kAwq, Grid::kAbsmax, Grid::kRot, Grid::kFull};
 constexpr std::array kRanges = {RangeSearch::kMinMax, RangeSearch::kMse, RangeSearch::kHdiag};
+constexpr std::array kSmoothed = {Smoothed::kAttnIn, Smoothed::kMlpIn, Smoothed::kNorms, Smoothed::kDown,
+                                  Smoothed::kAll};
 constexpr std::array kAwqLosses = {AwqLoss::kBlock, AwqLoss::kHessian, AwqLoss::kHessianRows};
 constexpr std::string_view kGptqOptionNames =
     "act_order=…, damp=…, fresh_range=…, sink_weight=…, static_groups=…, ";
@@ -79,6 +81,12 @@ void TakeOptions(const WeightSpec& from, WeightSpec& to) {
   to.range = from.range;
 }
 
+// And those of inputs for every linear of a layer.
+void TakeInputOptions(const WeightSpec& from, WeightSpec& to) {
+  to.rotates = from.rotates;
+  if (to.input_bits > 0) to.input_scales = from.input_scales;
+}
+
 template <class Predicate>
 bool AnyWeights(const Recipe& recipe, Predicate&& predicate) {
   return predicate(recipe.weights) || std::ranges::any_of(recipe.rules, [&](const WeightRule& rule) {
@@ -102,11 +110,14 @@ class Parser {
   Part TakePreset(Part method, bool& is_study) const;
   void ApplyStudyPreset(Recipe& recipe, std::span<const Part> weights) const;
   const Method& ParseMethod(Part name) const;
-  WeightSpec ParseWeights(std::span<const Part> parts, Part whole, int min_bits, int max_bits) const;
+  WeightSpec ParseWeights(std::span<const Part> parts, Part whole, int min_bits, int max_bits,
+                          bool groups_are_optional = false) const;
   void ParseOption(Part option, Recipe& recipe);
   std::optional<WeightSpec> ParseKeptOr(Part value, int min_bits, int max_bits) const;
   void CheckGrid(const WeightSpec& spec, Part weights) const;
   bool ParseAwqOption(Part name, Part value, AwqOptions& awq) const;
+  void ParseSmoothOption(Part name, Part value, Recipe& recipe);
+  void CheckInputs(Recipe& recipe);
   void ParseRule(Part name, Part value, const MethodInfo& info);
   void TakeRules(Recipe& recipe);
   bool ParseGptqOption(Part name, Part value, GptqOptions& gptq) const;
@@ -120,6 +131,9 @@ class Parser {
   std::vector<ParsedRule> rules_;
   std::set<std::string_view> seen_;                                     // options
   Part grid_{"", 0}, range_{"", 0}, head_{"", 0}, awq_samples_{"", 0};  // where they were set
+  Part activations_{"", 0}, transform_{"", 0}, alpha_at_{"", 0};        // the same
+  double alpha_ = 0;
+  bool is_smoothquant_ = false, takes_smooth_ = false;
 };
 
 void Parser::Fail(Part part, std::string_view expected) const {
@@ -140,7 +154,7 @@ Part Parser::TakePreset(Part method, bool& is_study) const {
   if (preset.text != "@study") Fail(preset, "@study, the only preset, or nothing");
   const Part name{method.text.substr(0, at - method.at), method.at};
   if (method.at != 0 || name.text == "full")
-    Fail(preset, "@study only behind rtn, gptq or awq, alone: the study has nothing else");
+    Fail(preset, "@study only behind rtn, gptq, awq or smoothquant, alone: the study has nothing else");
   is_study = true;
   return name;
 }
@@ -149,7 +163,13 @@ Part Parser::TakePreset(Part method, bool& is_study) const {
 void Parser::ApplyStudyPreset(Recipe& recipe, std::span<const Part> weights) const {
   const WeightSpec& spec = recipe.weights;
   if (spec.bits == 1) Fail(weights[0], "w2 to w8 beside @study: its code has no 1 bit of this kind");
-  if (spec.symmetric) Fail(weights[2], "nothing: the study rounds asymmetrically");
+  if (is_smoothquant_) {
+    if (spec.group_size != 0) Fail(weights[1], "nothing: the study's code has no groups here");
+  } else {
+    if (spec.symmetric) Fail(weights[2], "nothing: the study rounds asymmetrically");
+    if (spec.input_bits != 0)
+      Fail(weights[0], "no bits of activations: the study has them in smoothquant alone");
+  }
   if (recipe.method == "rtn" && spec.group_size != 0)
     Fail(weights[1], "channel: the study's code does not look at groups when it rounds to nearest");
   recipe.gptq.act_order = recipe.method == "gptq";
@@ -162,16 +182,27 @@ const Method& Parser::ParseMethod(Part name) const {
   Fail(name, fmt::format("a method: {}", MethodNames()));
 }
 
-WeightSpec Parser::ParseWeights(std::span<const Part> parts, Part whole, int min_bits, int max_bits) const {
+WeightSpec Parser::ParseWeights(std::span<const Part> parts, Part whole, int min_bits, int max_bits,
+                                bool groups_are_optional) const {
   const Part end{"", whole.at + whole.text.size()};
   WeightSpec spec;
 
   const std::string bits_expected = fmt::format("bits, w{} to w{}", min_bits, max_bits);
   const Part bits = parts.empty() ? end : parts[0];
-  spec.bits = bits.text.starts_with('w') ? static_cast<int>(PositiveNumber(bits.text.substr(1), 1)) : 0;
+  const size_t a = std::min(bits.text.find('a'), bits.text.size());
+  spec.bits =
+      bits.text.starts_with('w') ? static_cast<int>(PositiveNumber(bits.text.substr(1, a - 1), 1)) : 0;
   if (spec.bits < min_bits || spec.bits > max_bits) Fail(bits, bits_expected);
+  if (a < bits.text.size()) {
+    const Part inputs{bits.text.substr(a), bits.at + a};
+    spec.input_bits = static_cast<int>(PositiveNumber(inputs.text.substr(1), 1));
+    if (spec.input_bits < 2 || spec.input_bits > 8) Fail(inputs, "bits of activations, a2 to a8, or nothing");
+    if (spec.bits == 1) Fail(inputs, "nothing beside w1: its levels are no integers");
+  }
 
   const Part group = parts.size() < 2 ? end : parts[1];
+  spec.symmetric = is_smoothquant_;
+  if (groups_are_optional && parts.size() < 2) return spec;
   if (group.text != "channel") {
     spec.group_size = group.text.starts_with('g') ? PositiveNumber(group.text.substr(1), kMaxGroupDigits) : 0;
     if (spec.group_size == 0) Fail(group, "a group size as g128 (1 or more, no leading zeros), or channel");
@@ -225,6 +256,7 @@ void Parser::TakeRules(Recipe& recipe) {
   for (ParsedRule& parsed : rules_) {
     if (!parsed.rule.weights) continue;
     TakeOptions(recipe.weights, *parsed.rule.weights);
+    TakeInputOptions(recipe.weights, *parsed.rule.weights);
     CheckGrid(*parsed.rule.weights, parsed.value);
   }
   std::ranges::sort(rules_, {}, [](const ParsedRule& parsed) {
@@ -249,8 +281,12 @@ void Parser::TakeRules(Recipe& recipe) {
 
 void Parser::ParseOption(Part option, Recipe& recipe) {
   const std::string kOptions = fmt::format(
-      "an option: {}{}grid=…, head=…, range=…, scale=…, layers.0-3=… or tensor.down_proj=…",
-      recipe.method == "gptq" ? kGptqOptionNames : "", recipe.awq ? "awq_loss=…, awq_samples=…, " : "");
+      "an option: {}{}activations=…, grid=…, head=…, range=…, scale=…, transform=…, layers.0-3=… or "
+      "tensor.down_proj=…",
+      recipe.method == "gptq" ? kGptqOptionNames : "",
+      recipe.awq      ? "awq_loss=…, awq_samples=…, "
+      : takes_smooth_ ? "alpha=…, smooth=…, "
+                      : "");
   const size_t equals = option.text.find('=');
   if (equals == std::string_view::npos) Fail(option, kOptions);
   const Part name{option.text.substr(0, equals), option.at};
@@ -267,6 +303,18 @@ void Parser::ParseOption(Part option, Recipe& recipe) {
   } else if (name.text == "head") {
     recipe.head = ParseKeptOr(value, 1, 8);
     head_ = value;
+    if (recipe.head && recipe.head->input_bits > 0)
+      Fail(value, "no bits of activations: what the head reads is not rounded");
+  } else if (name.text == "activations") {
+    if (value.text != "token" && value.text != "tensor") Fail(value, "token or tensor");
+    recipe.weights.input_scales = value.text == "token" ? InputScales::kToken : InputScales::kTensor;
+    activations_ = option;
+  } else if (name.text == "transform") {
+    if (value.text != "hadamard" && value.text != "none") Fail(value, "hadamard or none");
+    recipe.weights.rotates = value.text == "hadamard";
+    transform_ = option;
+  } else if (takes_smooth_ && (name.text == "alpha" || name.text == "smooth")) {
+    ParseSmoothOption(name, value, recipe);
   } else if (name.text == "range") {
     const auto range = std::ranges::find(kRanges, value.text, [](RangeSearch r) { return Name(r); });
     if (range == kRanges.end()) Fail(value, "a range: minmax, mse or hdiag");
@@ -297,7 +345,44 @@ bool Parser::ParseAwqOption(Part name, Part value, AwqOptions& awq) const {
   return true;
 }
 
-// The same.
+// "smooth=off" leaves nothing to smooth.
+void Parser::ParseSmoothOption(Part name, Part value, Recipe& recipe) {
+  if (name.text == "alpha") {
+    const char* end = value.text.data() + value.text.size();
+    const auto [at, error] = std::from_chars(value.text.data(), end, alpha_, std::chars_format::fixed);
+    if (error != std::errc() || at != end || !(alpha_ >= 0 && alpha_ <= 1))
+      Fail(value, "a share of the inputs' size from 0 to 1, as 0.8");
+    alpha_at_ = value;
+  } else if (value.text == "off") {
+    if (recipe.method != "smoothquant")
+      Fail(value, "norms, attn_in, mlp_in, down or all before another method");
+    recipe.smooth.reset();
+  } else {
+    const auto where = std::ranges::find(kSmoothed, value.text, [](Smoothed s) { return Name(s); });
+    if (where == kSmoothed.end()) Fail(value, "off, norms, attn_in, mlp_in, down or all");
+    recipe.smooth.emplace().where = *where;
+  }
+}
+
+// What has no effect, or was not thought through, is refused.
+void Parser::CheckInputs(Recipe& recipe) {
+  if (!alpha_at_.text.empty()) {
+    if (!recipe.smooth) Fail(alpha_at_, "no alpha beside smooth=off");
+    recipe.smooth->alpha = alpha_;
+  }
+  const bool rounds = AnyWeights(recipe, [](const WeightSpec& spec) { return spec.input_bits > 0; });
+  const bool is_static = recipe.weights.input_scales == InputScales::kTensor;
+  if (!activations_.text.empty() && recipe.weights.input_bits == 0)
+    Fail(activations_, "activations=… only beside their bits, as w8a8");
+  if (rounds && is_static && recipe.weights.rotates)
+    Fail(activations_, "activations=token beside transform=hadamard: what is rotated was not measured");
+  const bool is_binary = AnyWeights(recipe, [](const WeightSpec& spec) { return spec.bits == 1; });
+  if (recipe.weights.rotates && is_binary) Fail(transform_, "transform=none beside w1");
+  if (recipe.weights.rotates && recipe.awq && recipe.weights.range == RangeSearch::kHdiag)
+    Fail(range_, "range=minmax or mse beside awq and transform=hadamard");
+}
+
+// As ParseAwqOption.
 bool Parser::ParseGptqOption(Part name, Part value, GptqOptions& gptq) const {
   const auto flag = [&] {
     if (value.text != "true" && value.text != "false") Fail(value, "true or false");
@@ -369,18 +454,25 @@ Recipe Parser::Parse() {
   chain.back() = TakePreset(chain.back(), is_study);
   recipe.method = std::string(chain.back().text);
   if (chain.size() > 2) Fail(chain[2], "at most two methods joined by '+', as awq+gptq");
-  if (chain.size() == 2 && (chain[0].text != "awq" || recipe.method != "gptq")) {
-    Fail(parts[0], fmt::format("awq+gptq, or one method: {}", MethodNames()));
+  const bool smooths = chain[0].text == "smoothquant";
+  if (chain.size() == 2 && ((chain[0].text != "awq" && !smooths) || recipe.method != "gptq")) {
+    Fail(parts[0], fmt::format("awq+gptq, smoothquant+gptq, or one method: {}", MethodNames()));
   }
-  if (chain.size() == 2 || recipe.method == "awq") recipe.awq.emplace();
-  if (recipe.method == "awq") recipe.weights.grid = Grid::kAwq;
+  if (chain[0].text == "awq") recipe.awq.emplace();
+  is_smoothquant_ = recipe.method == "smoothquant";
+  takes_smooth_ = smooths;
+  if (smooths && !is_study) recipe.smooth.emplace();
+  recipe.weights.grid = DefaultGrid(recipe.method);
   if (recipe.IsFull()) {
     if (text_.size() > 4) Fail({text_.substr(4), 4}, "nothing after full: it quantizes nothing");
     return recipe;
   }
   const MethodInfo info = ParseMethod(chain.back()).Info();
   const Grid grid = recipe.weights.grid;
-  recipe.weights = ParseWeights(std::span(parts).subspan(1), main, info.min_bits, info.max_bits);
+  recipe.weights =
+      ParseWeights(std::span(parts).subspan(1), main, info.min_bits, info.max_bits, is_smoothquant_);
+  if (is_smoothquant_ && recipe.weights.input_bits == 0)
+    Fail({"", parts[1].at + parts[1].text.size()}, "bits of activations, as w8a8");
   recipe.weights.grid = grid;
   if (is_study) ApplyStudyPreset(recipe, std::span(parts).subspan(1));
   if (colon != std::string_view::npos) {
@@ -392,6 +484,7 @@ Recipe Parser::Parse() {
     TakeOptions(recipe.weights, *recipe.head);
     CheckGrid(*recipe.head, head_);
   }
+  CheckInputs(recipe);
   TakeRules(recipe);
   if (is_study && recipe.method == "gptq" && !seen_.contains("fresh_range"))
     recipe.gptq.fresh_range = !AnyWeights(recipe, CanBeStale);

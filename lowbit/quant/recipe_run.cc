@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "lowbit/base/log.h"
+#include "lowbit/quant/rotation.h"
+#include "lowbit/quant/smooth_layer.h"
 
 namespace lowbit {
 namespace {
@@ -21,6 +23,15 @@ void NoteOddOnes(const std::string& name, const PackedTensor& packed, const Roun
   notes.push_back(
       fmt::format("{}: {} of {} groups hold one value", name, groups, packed.rows * packed.Groups()));
   if (lost > 0) notes.back() += fmt::format(", {} of them are lost", lost);
+}
+
+float LargestInput(const StepInputs& inputs) {
+  float largest = 0;
+  for (size_t j = 0; j < inputs.statistics.width; ++j) {
+    const float by = inputs.scales.empty() ? 1 : inputs.scales[j];
+    largest = std::max(largest, inputs.statistics.max_abs[j] / by);
+  }
+  return largest;
 }
 
 std::string HeldOutOf(const QuantizeJob& job) {
@@ -102,7 +113,7 @@ void RecipeRun::DoLayer(size_t layer, const LayerWeights& weights, LayerRecord& 
   const bool is_new = !kept_[layer];
   std::optional<RescaledLayer> rescaled;
   const RoundingError before = rounder_.error();
-  if (is_new && cell_.recipe.awq) rescaled = Rescale(layer, weights, record, *floats, patch);
+  if (is_new && cell_.recipe.Rescales()) rescaled = Rescale(layer, weights, record, *floats, patch);
   const RescaledLayer* lent = rescaled ? &*rescaled : nullptr;
   if (stream_) {
     DoOwnLayer(layer, weights, lent, is_new, patch);
@@ -142,23 +153,34 @@ void RecipeRun::MeasureOutputs(size_t layer, const LayerWeights& weights, const 
   }
 }
 
-// AWQ's scales, and in the patch the vectors that gave them up.
-RescaledLayer RecipeRun::Rescale(size_t layer, const LayerWeights& weights, const LayerRecord& record,
-                                 const CalibrationStream& floats, LayerPatch& patch) const {
+RescaledLayer RecipeRun::RescaleByMethod(size_t layer, const LayerWeights& weights, const LayerRecord& record,
+                                         const CalibrationStream& floats) const {
   const Place place = Place().Item(fmt::format("layer {}", layer));
   const StagedLayer::Job staged = floats.JobOf(layer, Samples());
+  const auto spec_of = [&](const std::string& linear) { return cell_.recipe.WeightsOf(layer, linear); };
+  if (cell_.recipe.smooth) {
+    return RescaleWithSmoothQuant({staged.config, staged.layout, staged.backend.threads(),
+                                   *cell_.recipe.smooth, spec_of, record.inputs, place},
+                                  weights);
+  }
   AwqLayerJob job{staged.config,
                   staged.layout,
                   staged.backend,
-                  [&](const std::string& linear) { return cell_.recipe.WeightsOf(layer, linear); },
+                  spec_of,
                   record.inputs,
                   place,
-                  cell_.recipe.method == "awq",
+                  cell_.recipe.method == "awq" && !cell_.recipe.weights.rotates,
                   cell_.recipe.awq->loss == AwqLoss::kHessianRows ? &record.row_weights : nullptr};
   if (Samples() > 0) {
     job.loss_of = [&](const LayerStep& step) { return floats.LossOf(staged, weights, step, record); };
   }
-  RescaledLayer rescaled = RescaleWithAwq(job, weights);
+  return RescaleWithAwq(job, weights);
+}
+
+// The layer with scales, and in the patch the vectors that gave them up.
+RescaledLayer RecipeRun::Rescale(size_t layer, const LayerWeights& weights, const LayerRecord& record,
+                                 const CalibrationStream& floats, LayerPatch& patch) const {
+  RescaledLayer rescaled = RescaleByMethod(layer, weights, record, floats);
   const std::string prefix = ModelLayout::LayerPrefix(layer);
   for (const auto& [name, values] : rescaled.norms) {
     if (values != weights.norms.find(name)->second) patch.vectors[prefix + name + ".weight"] = values;
@@ -186,12 +208,19 @@ std::unique_ptr<RoundContext> RecipeRun::Prepare(size_t layer, const LayerStep& 
     return rounder_.FindMatrix(layer, reader) != nullptr;
   };
   if (std::ranges::none_of(step.readers, is_rounded)) return nullptr;
+  const size_t block = cell_.recipe.weights.InputFor(step.width).rotation;
+  if (block > 0 && HasOwnStream()) RotateGram(inputs.statistics.Gram(), block, job_.backend.threads());
+  if (block > 0 && !HasOwnStream()) {  // others learn from the same statistics
+    InputStatistics rotated = RotatedDiagonal(inputs.statistics, inputs.scales, block);
+    return rounder_.MethodOf(layer).Prepare(cell_.recipe, cell_.recipe.weights, {rotated, {}}, place,
+                                            job_.backend.threads(), patch.notes);
+  }
   return rounder_.MethodOf(layer).Prepare(cell_.recipe, cell_.recipe.weights, inputs, place,
                                           job_.backend.threads(), patch.notes);
 }
 
 void RecipeRun::RoundOne(size_t layer, const std::string& linear, const RoundContext* context,
-                         const RescaledLayer* rescaled, bool is_new, LayerPatch& patch) {
+                         const RescaledLayer* rescaled, float largest_input, bool is_new, LayerPatch& patch) {
   const PlannedMatrix* planned = rounder_.FindMatrix(layer, linear);
   if (planned == nullptr) return;  // kept as it is
   const PlannedMatrix& matrix = *planned;
@@ -202,7 +231,7 @@ void RecipeRun::RoundOne(size_t layer, const std::string& linear, const RoundCon
   }
   const Matrix* weights = rescaled == nullptr ? nullptr : &rescaled->linears.find(linear)->second;
   const RoundingError before = rounder_.error();
-  rounder_.RoundOne(layer, matrix, context, is_new, packed, weights);
+  rounder_.RoundOne(layer, matrix, context, is_new, packed, weights, largest_input);
   if (is_new) NoteOddOnes(matrix.name, packed, before, rounder_.error(), patch.notes);
 }
 
@@ -212,15 +241,17 @@ void RecipeRun::DoSharedLayer(size_t layer, LayerStatistics& inputs, const Resca
   for (const LayerStep& step : StepsOf(job_.model.layout().layers[layer])) {
     const auto statistics = inputs.find(step.tap);
     std::unique_ptr<RoundContext> context;
+    float largest = 0;
     if (is_new && LearnsFromFloat() && statistics != inputs.end()) {
       std::span<const float> scales;
       if (rescaled != nullptr && rescaled->scales.contains(step.tap)) {
         scales = rescaled->scales.find(step.tap)->second;
       }
       context = Prepare(layer, step, {statistics->second, scales}, patch);
+      largest = LargestInput({statistics->second, scales});
     }
     for (const std::string& reader : step.readers) {
-      RoundOne(layer, reader, context.get(), rescaled, is_new, patch);
+      RoundOne(layer, reader, context.get(), rescaled, largest, is_new, patch);
     }
   }
 }
@@ -235,9 +266,10 @@ void RecipeRun::DoOwnLayer(size_t layer, const LayerWeights& weights, const Resc
                [&](const LayerStep& step, InputStatistics& statistics) {
                  std::unique_ptr<RoundContext> context;
                  if (is_new) context = Prepare(layer, step, {statistics, {}}, patch);
+                 const float largest = is_new ? LargestInput({statistics, {}}) : 0;
                  statistics = InputStatistics();
                  for (const std::string& reader : step.readers) {
-                   RoundOne(layer, reader, context.get(), rescaled, is_new, patch);
+                   RoundOne(layer, reader, context.get(), rescaled, largest, is_new, patch);
                    const PlannedMatrix* matrix = rounder_.FindMatrix(layer, reader);
                    if (matrix == nullptr) continue;
                    const PackedTensor& tensor = patch.packed[matrix->name];

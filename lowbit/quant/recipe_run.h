@@ -79,6 +79,8 @@ class RecipeRun {
   void FinishWriting();
   void MeasureOutputs(size_t layer, const LayerWeights& weights, const HeldOutStream& held_out,
                       const RescaledLayer* rescaled, LayerPatch& patch) const;
+  RescaledLayer RescaleByMethod(size_t layer, const LayerWeights& weights, const LayerRecord& record,
+                                const CalibrationStream& floats) const;
   RescaledLayer Rescale(size_t layer, const LayerWeights& weights, const LayerRecord& record,
                         const CalibrationStream& floats, LayerPatch& patch) const;
   // Sequences that its block losses look at; 0 when it has none.
@@ -90,7 +92,7 @@ class RecipeRun {
   std::unique_ptr<RoundContext> Prepare(size_t layer, const LayerStep& step, const StepInputs& inputs,
                                         LayerPatch& patch) const;
   void RoundOne(size_t layer, const std::string& linear, const RoundContext* context,
-                const RescaledLayer* rescaled, bool is_new, LayerPatch& patch);
+                const RescaledLayer* rescaled, float largest_input, bool is_new, LayerPatch& patch);
 
   const QuantizeJob& job_;
   const QuantizeCell& cell_;

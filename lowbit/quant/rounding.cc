@@ -141,6 +141,7 @@ PackedTensor MakePacked(size_t rows, size_t cols, const WeightSpec& spec,
   packed.rows = rows;
   packed.cols = cols;
   packed.group_size = spec.GroupSizeFor(cols);
+  packed.input = spec.InputFor(cols);
   const size_t groups = rows * packed.Groups();
   packed.codes.resize(rows * packed.RowBytes());
   packed.scales.resize(groups);

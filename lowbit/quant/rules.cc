@@ -78,28 +78,33 @@ std::string TextOf(const std::optional<WeightSpec>& spec) {
   return spec ? spec->Text() : "keep";
 }
 
-// AWQ multiplies the columns of all readers of an input by one vector and divides their producer by it.
-void RequireWhatAwqCanScale(const Recipe& recipe, size_t l, const LayerLayout& layer) {
+// AWQ and SmoothQuant multiply the columns of all readers of an input by one vector and divide their producer by it.
+void RequireWhatCanBeScaled(const Recipe& recipe, size_t l, const LayerLayout& layer) {
   const auto refuse = [&](const std::string& message) {
     throw Error(ErrorKind::kUsage,
                 Place(fmt::format("recipe '{}'", recipe.Text())).Item(fmt::format("layer {}", l)), message);
   };
+  const std::string_view scaler = recipe.awq ? "awq" : "smoothquant";
   for (const Stage& stage : layer.stages) {
     const std::string& first = stage.readers[0];
     const std::optional<WeightSpec> spec = recipe.WeightsOf(l, first);
     for (const std::string& reader : stage.readers) {
       if (recipe.WeightsOf(l, reader) == spec) continue;
-      refuse(fmt::format("{} is {} but {} is {}, expected one for both: awq scales what they read together",
-                         first, TextOf(spec), reader, TextOf(recipe.WeightsOf(l, reader))));
+      refuse(fmt::format("{} is {} but {} is {}, expected one for both: {} scales what they read together",
+                         first, TextOf(spec), reader, TextOf(recipe.WeightsOf(l, reader)), scaler));
     }
     if (!spec || layer.FindNorm(stage.producer) != nullptr || stage.producer.empty()) continue;
-    // Grouped-query attention: nothing is folded into v.
-    if (layer.Linear(stage.producer).out != layer.Linear(first).in) continue;
+    if (recipe.smooth &&
+        recipe.smooth->where <
+            (layer.Linear(first).name == "self_attn.o_proj" ? Smoothed::kAll : Smoothed::kDown))
+      continue;
+    // Grouped-query attention: awq folds nothing into v.
+    if (recipe.awq && layer.Linear(stage.producer).out != layer.Linear(first).in) continue;
     if (recipe.WeightsOf(l, stage.producer)) continue;
     refuse(fmt::format(
-        "{} is kept but {} is {}, expected both kept or rounded: awq divides the one by the scales "
+        "{} is kept but {} is {}, expected both kept or rounded: {} divides the one by the scales "
         "of the other",
-        stage.producer, first, spec->Text()));
+        stage.producer, first, spec->Text(), scaler));
   }
 }
 
@@ -117,8 +122,8 @@ void RequireRules(const Recipe& recipe, const ModelLayout& layout) {
     throw Error(ErrorKind::kUsage, Place(fmt::format("recipe '{}'", recipe.Text())),
                 "its rules keep every linear, expected one to round");
   }
-  if (!recipe.awq) return;
-  for (size_t l = 0; l < layout.layers.size(); ++l) RequireWhatAwqCanScale(recipe, l, layout.layers[l]);
+  if (!recipe.Rescales()) return;
+  for (size_t l = 0; l < layout.layers.size(); ++l) RequireWhatCanBeScaled(recipe, l, layout.layers[l]);
 }
 
 }  // namespace lowbit

@@ -22,7 +22,17 @@ constexpr std::array<std::string_view, 3> kRangeNames = {"minmax", "mse", "hdiag
 
 constexpr std::array<std::string_view, 3> kAwqLossNames = {"block", "hessian", "hessian_rows"};
 
+constexpr std::array<std::string_view, 5> kSmoothedNames = {"attn_in", "mlp_in", "norms", "down", "all"};
+
+void DropEnd(std::string& text, std::string_view end) {
+  if (text.ends_with(end)) text.resize(text.size() - end.size());
+}
+
 }  // namespace
+
+std::string_view Name(Smoothed smoothed) {
+  return kSmoothedNames[static_cast<size_t>(smoothed)];
+}
 
 std::string_view Name(RangeSearch range) {
   return kRangeNames[static_cast<size_t>(range)];
@@ -32,17 +42,33 @@ std::string_view Name(AwqLoss loss) {
   return kAwqLossNames[static_cast<size_t>(loss)];
 }
 
+Grid DefaultGrid(std::string_view method) {
+  return method == "awq" ? Grid::kAwq : method == "smoothquant" ? Grid::kAbsmax : Grid::kGptq;
+}
+
 std::string_view Name(Grid grid) {
   return kGridNames[static_cast<size_t>(grid)].second;
 }
 
 std::string WeightSpec::Text() const {
   const std::string groups = group_size == 0 ? "channel" : fmt::format("g{}", group_size);
-  return fmt::format("w{}-{}{}", bits, groups, symmetric ? "-sym" : "");
+  const std::string inputs = input_bits == 0 ? "" : fmt::format("a{}", input_bits);
+  return fmt::format("w{}{}-{}{}", bits, inputs, groups, symmetric ? "-sym" : "");
+}
+
+InputForm WeightSpec::InputFor(size_t cols) const {
+  const size_t block = rotates ? RotationBlock(cols) : 0;
+  return {.rotation = block > 1 ? block : 0, .bits = input_bits};
 }
 
 size_t WeightSpec::GroupSizeFor(size_t cols) const {
   return group_size == 0 ? cols : std::min(group_size, cols);
+}
+
+float WeightSpec::FixedInputScale(float largest) const {
+  constexpr float kLeast = 1e-5f;
+  if (input_bits == 0 || input_scales != InputScales::kTensor) return 0;
+  return std::max(largest, kLeast) / static_cast<float>(LargestInput(input_bits));
 }
 
 std::string WeightRule::Name() const {
@@ -79,8 +105,16 @@ std::string Recipe::Text() const {
   std::vector<std::string> options;
   if (awq && awq->loss != AwqLoss::kBlock) options.push_back(fmt::format("awq_loss={}", Name(awq->loss)));
   if (awq && awq->samples > 0) options.push_back(fmt::format("awq_samples={}", awq->samples));
-  if (weights.grid != (method == "awq" ? Grid::kAwq : Grid::kGptq))
-    options.push_back(fmt::format("grid={}", Name(weights.grid)));
+  const bool is_smoothquant = method == "smoothquant";
+  if (smooth && smooth->alpha != SmoothOptions().alpha)
+    options.push_back(fmt::format("alpha={}", smooth->alpha));
+  if (smooth && smooth->where != Smoothed::kNorms)
+    options.push_back(fmt::format("smooth={}", Name(smooth->where)));
+  if (is_smoothquant && !smooth) options.emplace_back("smooth=off");
+  if (weights.input_bits != 0 && weights.input_scales == InputScales::kTensor)
+    options.emplace_back("activations=tensor");
+  if (weights.rotates) options.emplace_back("transform=hadamard");
+  if (weights.grid != DefaultGrid(method)) options.push_back(fmt::format("grid={}", Name(weights.grid)));
   if (head) options.push_back(fmt::format("head={}", head->Text()));
   if (weights.range != RangeSearch::kMinMax) options.push_back(fmt::format("range={}", Name(weights.range)));
   if (weights.scale_type == DType::kF32) options.emplace_back("scale=f32");
@@ -91,14 +125,21 @@ std::string Recipe::Text() const {
   if (gptq.static_groups) options.emplace_back("static_groups=true");
   for (const WeightRule& rule : rules) options.push_back(rule.Text());
   std::ranges::sort(options);
-  const std::string text =
-      fmt::format("{}{}-{}", awq && method != "awq" ? "awq+" : "", method, weights.Text());
+  const std::string_view first = awq && method != "awq"      ? "awq+"
+                                 : smooth && !is_smoothquant ? "smoothquant+"
+                                                             : "";
+  std::string spec = weights.Text();
+  if (is_smoothquant) {  // always symmetric, and per channel unless it says otherwise
+    DropEnd(spec, "-sym");
+    DropEnd(spec, "-channel");
+  }
+  const std::string text = fmt::format("{}{}-{}", first, method, spec);
   return options.empty() ? text : fmt::format("{}:{}", text, fmt::join(options, ","));
 }
 
 bool Recipe::NeedsCalibration() const {
   if (IsFull()) return false;
-  return weights.range == RangeSearch::kHdiag || FindMethod(method)->Info().needs_calibration;
+  return Rescales() || FindMethod(method)->Learns(*this) != Stream::kNone;
 }
 
 }  // namespace lowbit

@@ -12,12 +12,15 @@
 #include <vector>
 
 #include "lowbit/tensor/dtype.h"
+#include "lowbit/tensor/input_form.h"
 
 namespace lowbit {
 
 // How the levels of a group of weights follow from its range: option "grid=" (docs/methods.md).
 enum class Grid : uint8_t { kGptq, kAwq, kAbsmax, kRot, kFull };
 std::string_view Name(Grid grid);  // as in a recipe: "gptq", "awq", "absmax", "rot", "full"
+
+Grid DefaultGrid(std::string_view method);
 
 // How the range of a group is found: option "range=".
 enum class RangeSearch : uint8_t {
@@ -55,7 +58,30 @@ struct AwqOptions {
   bool operator==(const AwqOptions&) const = default;
 };
 
-// How one matrix is rounded.
+// Which norms and linears give up scales so that what reads them has smaller inputs: option "smooth=".
+enum class Smoothed : uint8_t {
+  kAttnIn,  // the norm before q, k and v
+  kMlpIn,   // the norm before gate and up
+  kNorms,   // both: the original
+  kDown,    // both, and up_proj for down_proj
+  kAll,     // these, and v_proj for o_proj, one scale for all query heads that read a value
+};
+std::string_view Name(Smoothed smoothed);  // as in a recipe: "attn_in", "mlp_in", "norms", "down", "all"
+
+struct SmoothOptions {
+  double alpha = 0.5;  // how much of the inputs' size goes over into the weights: 0 to 1
+  Smoothed where = Smoothed::kNorms;
+
+  bool operator==(const SmoothOptions&) const = default;
+};
+
+// What one scale of rounded inputs is for: option "activations=".
+enum class InputScales : uint8_t {
+  kToken,   // each row its own, found when it comes
+  kTensor,  // all rows, the largest of the calibration tokens
+};
+
+// How one matrix is rounded, and what it reads.
 struct WeightSpec {
   int bits = 4;           // 1..8; 1 is the binary quantizer
   size_t group_size = 0;  // columns per group; 0 = per channel (one group per row)
@@ -63,16 +89,25 @@ struct WeightSpec {
   DType scale_type = DType::kF16;  // scales are rounded to this before codes are chosen
   Grid grid = Grid::kGptq;
   RangeSearch range = RangeSearch::kMinMax;
+  int input_bits =
+      0;  // inputs are rounded to integers of that many bits, 2 to 8; 0 = they stay what they are
+  InputScales input_scales = InputScales::kToken;  // of rounded inputs
+  bool rotates = false;  // weights and inputs are turned by a Hadamard matrix first: option "transform="
 
   bool operator==(const WeightSpec&) const = default;
 
-  // Bits, groups and symmetry, as a recipe says them: "w4-g128-sym", "w3-channel". The other settings are
-  // options of the recipe.
+  // Bits, groups and symmetry, as a recipe says them: "w4-g128-sym", "w3-channel", "w4a8-g64". The other settings
+  // are options of the recipe.
   std::string Text() const;
 
   // Columns per group of a matrix with `cols` columns. A group never reaches beyond its row: where the row
   // is shorter than group_size, the whole row is one group.
   size_t GroupSizeFor(size_t cols) const;
+
+  // What such a matrix wants of its inputs; their scale is known only where it was measured.
+  InputForm InputFor(size_t cols) const;
+  // That scale, where one is for all rows: of inputs up to `largest`. Else 0.
+  float FixedInputScale(float largest) const;
 };
 
 // An exception from a recipe: linears that are rounded to other bits, groups or symmetry, or not at all.
@@ -103,18 +138,24 @@ struct WeightRule {
 //   gptq-w3-g64:act_order=true,damp=0.05
 //   awq-w4-g64:awq_loss=hessian
 //   awq+gptq-w3-g64             scales first, then another method
+//   gptq-w4a8-g64               inputs rounded to 8-bit integers
+//   smoothquant-w8a8:alpha=0.8   symmetric per channel unless groups are named
+//   smoothquant+gptq-w4a8-g64    smoothed, then another method
 //   gptq-w3-g64:layers.0-3=w8-g64,tensor.down_proj=keep    rules: exceptions
 //   gptq@study-w4-g128          a preset: defaults of options, gone from the canonical text
 struct Recipe {
   std::string method;  // a row of the method table, or "full"
   WeightSpec weights;
-  std::optional<WeightSpec> head;      // lm_head and embedding; nullopt = keep
-  std::optional<AwqOptions> awq = {};  // scales are searched before the method rounds
-  GptqOptions gptq = {};               // of method gptq
+  std::optional<WeightSpec> head;            // lm_head and embedding; nullopt = keep
+  std::optional<AwqOptions> awq = {};        // scales are searched before the method rounds
+  std::optional<SmoothOptions> smooth = {};  // scales follow from the inputs' size before the method rounds
+  GptqOptions gptq = {};                     // of method gptq
   std::vector<WeightRule> rules = {};  // sorted by name; whether they fit a model RequireRules (rules.h) says
 
   bool operator==(const Recipe&) const = default;
   bool IsFull() const { return method == "full"; }
+  // Whether scales are folded into the weights before they are rounded.
+  bool Rescales() const { return awq || smooth; }
 
   // Whether the layers' inputs must be known: the method says so, or its range search. The head never needs
   // them: nothing measures what it reads, and range=hdiag counts its columns all the same.

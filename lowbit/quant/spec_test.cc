@@ -51,6 +51,21 @@ TEST(ParseRecipe, ReadsWhatPeopleTypeAndPrintsItCanonically) {
        "awq+gptq-w3-g64:act_order=true,awq_samples=16"},
       {"awq+gptq-w3-g64:act_order=true", "awq+gptq-w3-g64:act_order=true"},
       {"rtn-w4-g32-sym:grid=full,scale=f32", "rtn-w4-g32-sym:grid=full,scale=f32"},
+      {"smoothquant-w8a8", "smoothquant-w8a8"},
+      {"smoothquant-w8a8-channel-sym:alpha=0.5,smooth=norms,activations=token,transform=none",
+       "smoothquant-w8a8"},
+      {"smoothquant-w4a4-g64", "smoothquant-w4a4-g64"},
+      {"smoothquant-w4a8:smooth=down,alpha=0.85,activations=tensor",
+       "smoothquant-w4a8:activations=tensor,alpha=0.85,smooth=down"},
+      {"smoothquant-w8a8:smooth=off,head=w8-channel", "smoothquant-w8a8:head=w8-channel-sym,smooth=off"},
+      {"smoothquant-w4a8:tensor.down_proj=w8a8-channel",
+       "smoothquant-w4a8:tensor.down_proj=w8a8-channel-sym"},
+      {"smoothquant@study-w8a8", "smoothquant-w8a8:scale=f32,smooth=off"},
+      {"smoothquant+gptq-w4a8-g64:alpha=0.8", "smoothquant+gptq-w4a8-g64:alpha=0.8"},
+      {"gptq-w4a8-g64:transform=hadamard", "gptq-w4a8-g64:transform=hadamard"},
+      {"rtn-w3a6-channel-sym:activations=tensor,tensor.o_proj=w8-g64",
+       "rtn-w3a6-channel-sym:activations=tensor,tensor.o_proj=w8-g64"},
+      {"awq+gptq-w4a8-g64", "awq+gptq-w4a8-g64"},
       {"rtn@study-w4-channel", "rtn-w4-channel:scale=f32"},
       {"rtn@study-w3-channel:scale=f16", "rtn-w3-channel"},
       {"gptq@study-w4-g128", "gptq-w4-g128:act_order=true"},
@@ -126,6 +141,11 @@ TEST(RecipeText, ParsesBackToAnEqualRecipeForEverySetting) {
       if (spec.bits < method->Info().min_bits || spec.bits > method->Info().max_bits) continue;
       Recipe recipe{.method = std::string(method->Info().name), .weights = spec, .head = std::nullopt};
       if (recipe.method == "awq") recipe.awq.emplace();
+      if (recipe.method == "smoothquant") {
+        if (!spec.symmetric) continue;
+        recipe.smooth.emplace();
+        recipe.weights.input_bits = 8;
+      }
       EXPECT_EQ(ParseRecipe(recipe.Text()), recipe) << recipe.Text();
       recipe.head = spec;
       recipe.head->bits = spec.bits == 1 ? 1 : 8;
@@ -140,7 +160,8 @@ struct Bad {
 };
 
 constexpr const char* kOptions =
-    "an option: grid=…, head=…, range=…, scale=…, layers.0-3=… or tensor.down_proj=…";
+    "an option: activations=…, grid=…, head=…, range=…, scale=…, transform=…, layers.0-3=… or "
+    "tensor.down_proj=…";
 
 TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
   const Bad bad[] = {
@@ -157,7 +178,7 @@ TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
       {"gptq-w4-channel:static_groups=true",
        "1: found 'gptq-w4-channel:static_groups=true', expected groups"},
       {"gptq-w4-g64:static_groups=true,fresh_range=false", "1: found"},
-      {"rtn-w4-g64:act_order=true", "12: found 'act_order=true', expected an option: grid"},
+      {"rtn-w4-g64:act_order=true", "12: found 'act_order=true', expected an option: activations"},
       {"RTN-w4-g128", "1: found 'RTN', expected a method: full, rtn"},
       {" rtn-w4-g128", "1: found ' rtn', expected a method: full, rtn"},
       {"rtn", "4: found nothing, expected bits, w1 to w8"},
@@ -167,7 +188,31 @@ TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
       {"rtn-w0-g128", "5: found 'w0', expected bits, w1 to w8"},
       {"rtn-w9-g128", "5: found 'w9', expected bits, w1 to w8"},
       {"rtn-w04-g128", "5: found 'w04', expected bits, w1 to w8"},
-      {"rtn-w4a8-g128", "5: found 'w4a8', expected bits, w1 to w8"},
+      {"rtn-w4a16-g128", "7: found 'a16', expected bits of activations, a2 to a8, or nothing"},
+      {"rtn-w4a1-g128", "7: found 'a1', expected bits of activations"},
+      {"rtn-w4a-g128", "7: found 'a', expected bits of activations"},
+      {"rtn-w9a8-g128", "5: found 'w9a8', expected bits, w1 to w8"},
+      {"rtn-w1a8-g128", "7: found 'a8', expected nothing beside w1"},
+      {"rtn-a8-g128", "5: found 'a8', expected bits, w1 to w8"},
+      {"rtn-w4-g128:activations=tensor",
+       "13: found 'activations=tensor', expected activations=… only beside"},
+      {"rtn-w4a8-g128:activations=row", "27: found 'row', expected token or tensor"},
+      {"rtn-w4a8-g128:head=w8a8-g64", "20: found 'w8a8-g64', expected no bits of activations"},
+      {"rtn-w4a8-g128:transform=hadamard,activations=tensor",
+       "34: found 'activations=tensor', expected activations=token beside transform=hadamard"},
+      {"rtn-w4-g128:transform=fourier", "23: found 'fourier', expected hadamard or none"},
+      {"rtn-w1-g128:transform=hadamard", "13: found 'transform=hadamard', expected transform=none beside w1"},
+      {"awq-w3-g64:range=hdiag,transform=hadamard", "12: found 'range=hdiag', expected range=minmax or mse"},
+      {"smoothquant-w8", "15: found nothing, expected bits of activations, as w8a8"},
+      {"smoothquant-w8a8-x", "18: found 'x', expected a group size"},
+      {"smoothquant-w8a8:alpha=2", "24: found '2', expected a share of the inputs' size from 0 to 1"},
+      {"smoothquant-w8a8:smooth=off,alpha=0.5", "35: found '0.5', expected no alpha beside smooth=off"},
+      {"smoothquant-w8a8:smooth=mlp", "25: found 'mlp', expected off, norms, attn_in, mlp_in, down or all"},
+      {"smoothquant+gptq-w4-g64:smooth=off", "32: found 'off', expected norms, attn_in"},
+      {"smoothquant@study-w8a8-g64",
+       "24: found 'g64', expected nothing: the study's code has no groups here"},
+      {"rtn@study-w8a8-channel", "11: found 'w8a8', expected no bits of activations: the study has them"},
+      {"gptq-w4a8-g64:alpha=0.5", "15: found 'alpha=0.5', expected an option"},
       {"rtn-w4", "7: found nothing, expected a group size as g128 (1 or more, no leading zeros), or channel"},
       {"rtn-w4-", "8: found nothing, expected a group size"},
       {"rtn-w4-128", "8: found '128', expected a group size"},
@@ -218,7 +263,7 @@ TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
       {"rtn-w4-g128:grid=awq,head=w1-g64", "13: found 'grid=awq', expected no other grid beside w1"},
       {"full-w4-g128", "5: found '-w4-g128', expected nothing after full: it quantizes nothing"},
       {"full:head=w8-g64", "5: found ':head=w8-g64', expected nothing after full: it quantizes nothing"},
-      {"awq+rtn-w3-g64", "1: found 'awq+rtn', expected awq+gptq, or one method: full, rtn"},
+      {"awq+rtn-w3-g64", "1: found 'awq+rtn', expected awq+gptq, smoothquant+gptq, or one method: full, rtn"},
       {"awq+gptq+rtn-w3-g64", "10: found 'rtn', expected at most two methods"},
       {"awq-w3-g64:awq_loss=mse", "21: found 'mse', expected a loss: block, hessian or hessian_rows"},
       {"awq-w3-g64:awq_samples=0", "24: found '0', expected a number of sequences"},
@@ -229,8 +274,9 @@ TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
       {"rtn-w4-g128@study", "12: found '@study', expected a preset only behind a method"},
       {"rtn@fast-w4-g128", "4: found '@fast', expected @study, the only preset"},
       {"rtn@-w4-g128", "4: found '@', expected @study, the only preset"},
-      {"full@study", "5: found '@study', expected @study only behind rtn, gptq or awq"},
-      {"awq+gptq@study-w3-g64", "9: found '@study', expected @study only behind rtn, gptq or awq"},
+      {"full@study", "5: found '@study', expected @study only behind rtn, gptq, awq or smoothquant"},
+      {"awq+gptq@study-w3-g64",
+       "9: found '@study', expected @study only behind rtn, gptq, awq or smoothquant"},
       {"awq@study+gptq-w3-g64", "4: found '@study+gptq-w3-g64', expected a preset only behind a method"},
       {"@study-w4-g128", "1: found nothing, expected a method"},
       {"rtn@study-w4-g128", "14: found 'g128', expected channel: the study's code does not look at groups"},

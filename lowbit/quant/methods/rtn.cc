@@ -66,4 +66,16 @@ const Method& Awq() {
   return method;
 }
 
+// The same (smooth_layer.h).
+const Method& SmoothQuant() {
+  static const Nearest method(
+      {.name = "smoothquant",
+       .description = "move the size of inputs over into weights, round both to integers; needs data",
+       .source = "arXiv 2211.10438; docs/methods.md",
+       .min_bits = 2,
+       .max_bits = 8,
+       .needs_calibration = true});
+  return method;
+}
+
 }  // namespace lowbit
