@@ -3,7 +3,8 @@
 // integers, one after the other in every round; and what rounding the inputs costs beside the products.
 //
 //   integer_bench MODEL ARTEFACT TOKENS ROUNDS THREADS
-// First checks the artefact's hidden states on the cpu backend against ref's, for a few tokens.
+// First checks the artefact's hidden states on the cpu backend against ref's, for a few tokens: sums that differ in the last bit
+// round some inputs to the next integer, so that they agree to some percent.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -84,8 +85,8 @@ int Run(int argc, char** argv) {
   const auto f32 = MakeBackend("cpu", "f32", threads), bf16 = MakeBackend("cpu", "bf16", threads);
   const double difference = DifferenceFromRef(*artefact, threads);
   fmt::print("{}; cpu against ref: {:.2g} of the hidden states' norm\n", f32->Isa(), difference);
-  if (!(difference < 1e-2)) {
-    fmt::print(stderr, "error: expected less than 0.01\n");
+  if (!(difference < 5e-2)) {
+    fmt::print(stderr, "error: expected less than 0.05\n");
     return 1;
   }
   const std::vector<TokenIds> tokens = Tokens(count, model->config().vocab_size);

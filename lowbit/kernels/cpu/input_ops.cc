@@ -98,40 +98,26 @@ void RotateBlocks(float* x, size_t n, size_t block) {
   for (; i < n; ++i) x[i] *= factor;
 }
 
-template <bool kHasOffsets, bool kAdds>
-HWY_INLINE void AddSums(const int32_t* sums, int32_t factor, const int32_t* offsets, const float* scales,
-                        float* y, size_t n) {
+void ScaleSums(const int32_t* sums, const SumScaling& how, float* y, size_t n) {
   const D d;
   const hn::RebindToSigned<D> d32;
-  const auto by = hn::Set(d32, factor);
+  const auto by = hn::Set(d32, how.factor);
   const size_t lanes = hn::Lanes(d);
   size_t i = 0;
   for (; i + lanes <= n; i += lanes) {
     auto sum = hn::LoadU(d32, sums + i);
-    if constexpr (kHasOffsets) sum = hn::Add(sum, hn::Mul(by, hn::LoadU(d32, offsets + i)));
-    const V value = hn::ConvertTo(d, sum), scale = hn::LoadU(d, scales + i);
-    if constexpr (kAdds) {
-      hn::StoreU(hn::MulAdd(value, scale, hn::LoadU(d, y + i)), d, y + i);
-    } else {
-      hn::StoreU(hn::Mul(value, scale), d, y + i);
-    }
+    if (how.shift != nullptr) sum = hn::Add(sum, hn::LoadU(d32, how.shift + i));
+    if (how.offsets != nullptr) sum = hn::Add(sum, hn::Mul(by, hn::LoadU(d32, how.offsets + i)));
+    const V value = hn::ConvertTo(d, sum), scale = hn::LoadU(d, how.scales + i);
+    const V result = how.adds ? hn::MulAdd(value, scale, hn::LoadU(d, y + i)) : hn::Mul(value, scale);
+    hn::StoreU(result, d, y + i);
   }
   for (; i < n; ++i) {
     int32_t sum = sums[i];
-    if constexpr (kHasOffsets) sum += factor * offsets[i];
+    if (how.shift != nullptr) sum += how.shift[i];
+    if (how.offsets != nullptr) sum += how.factor * how.offsets[i];
     const auto value = static_cast<float>(sum);
-    y[i] = kAdds ? std::fma(value, scales[i], y[i]) : value * scales[i];
-  }
-}
-
-void AddScaledSums(const int32_t* sums, int32_t factor, const int32_t* offsets, const float* scales,
-                   bool adds, float* y, size_t n) {
-  if (offsets != nullptr) {
-    adds ? AddSums<true, true>(sums, factor, offsets, scales, y, n)
-         : AddSums<true, false>(sums, factor, offsets, scales, y, n);
-  } else {
-    adds ? AddSums<false, true>(sums, factor, offsets, scales, y, n)
-         : AddSums<false, false>(sums, factor, offsets, scales, y, n);
+    y[i] = how.adds ? std::fma(value, how.scales[i], y[i]) : value * how.scales[i];
   }
 }
 
@@ -143,7 +129,7 @@ namespace lowbit::vector {
 
 HWY_EXPORT(RoundInputsRow);
 HWY_EXPORT(RotateBlocks);
-HWY_EXPORT(AddScaledSums);
+HWY_EXPORT(ScaleSums);
 
 float RoundInputsRow(const float* x, size_t n, int bits, float fixed_scale, int8_t* integers) {
   return HWY_DYNAMIC_DISPATCH(RoundInputsRow)(x, n, bits, fixed_scale, integers);
@@ -151,9 +137,8 @@ float RoundInputsRow(const float* x, size_t n, int bits, float fixed_scale, int8
 void RotateBlocks(float* x, size_t n, size_t block) {
   HWY_DYNAMIC_DISPATCH(RotateBlocks)(x, n, block);
 }
-void AddScaledSums(const int32_t* sums, int32_t factor, const int32_t* offsets, const float* scales,
-                   bool adds, float* y, size_t n) {
-  HWY_DYNAMIC_DISPATCH(AddScaledSums)(sums, factor, offsets, scales, adds, y, n);
+void ScaleSums(const int32_t* sums, const SumScaling& how, float* y, size_t n) {
+  HWY_DYNAMIC_DISPATCH(ScaleSums)(sums, how, y, n);
 }
 
 }  // namespace lowbit::vector

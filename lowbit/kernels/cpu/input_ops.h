@@ -14,8 +14,15 @@ float RoundInputsRow(const float* x, size_t n, int bits, float fixed_scale, int8
 // A row of `n` values, bit for bit RotateRow.
 void RotateBlocks(float* x, size_t n, size_t block);
 
-// y = scales ⊙ (sums + factor · offsets), or with `adds` y += that; `offsets` null: 0.
-void AddScaledSums(const int32_t* sums, int32_t factor, const int32_t* offsets, const float* scales,
-                   bool adds, float* y, size_t n);
+// What integer sums of `n` outputs mean: y = scales ⊙ (sums + shift + factor · offsets), or with `adds` y += that.
+// `shift` and `offsets` may be null: 0.
+struct SumScaling {
+  const int32_t* shift = nullptr;
+  const int32_t* offsets = nullptr;
+  int32_t factor = 0;
+  const float* scales = nullptr;
+  bool adds = false;
+};
+void ScaleSums(const int32_t* sums, const SumScaling& how, float* y, size_t n);
 
 }  // namespace lowbit::vector

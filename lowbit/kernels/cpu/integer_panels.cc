@@ -20,7 +20,7 @@ size_t Aligned(size_t bytes) {
 }
 
 size_t ElementBytes() {
-  return ElementForIntegers() == onednn::Element::kS8 ? sizeof(int8_t) : sizeof(float);
+  return ElementForIntegers() == onednn::Element::kU8S8 ? sizeof(int8_t) : sizeof(float);
 }
 
 // Whether zero points do not fit into int8 together with the codes.
@@ -41,7 +41,7 @@ Scratch& ThreadScratch(size_t count) {
   thread_local Scratch scratch;
   if (scratch.sums.size() < count) {
     scratch.sums = Buffer<int32_t>(count);
-    scratch.floats = Buffer<float>(ElementForIntegers() == onednn::Element::kS8 ? 0 : count);
+    scratch.floats = Buffer<float>(ElementForIntegers() == onednn::Element::kU8S8 ? 0 : count);
   }
   return scratch;
 }
@@ -50,7 +50,7 @@ Scratch& ThreadScratch(size_t count) {
 
 std::vector<IntegerPanel::Part> IntegerPanel::PartsOf(const PackedTensor& weight, size_t width) {
   const onednn::Element element = ElementForIntegers();
-  const size_t most = element == onednn::Element::kS8 ? weight.cols : kExactColumns;
+  const size_t most = element == onednn::Element::kU8S8 ? weight.cols : kExactColumns;
   std::vector<Part> parts;
   for (size_t group = 0; group < weight.Groups(); ++group) {
     const size_t first = group * weight.group_size, end = std::min(weight.cols, first + weight.group_size);
@@ -74,6 +74,8 @@ IntegerPanel::IntegerPanel(const PackedTensor& weight, size_t begin, size_t widt
   const size_t groups = weight.Groups(), cols = weight.cols;
   scales_.resize(groups * width);
   if (HasOffsets(weight)) offsets_.resize(groups * width);
+  const bool is_shifted = ElementForIntegers() == onednn::Element::kU8S8;
+  if (is_shifted) shifts_.resize(groups * width);
   std::vector<uint8_t> codes(cols);
   std::vector<int8_t> values(width * cols);  // by part, [width, columns] each
   for (size_t r = 0; r < width; ++r) {
@@ -86,7 +88,12 @@ IntegerPanel::IntegerPanel(const PackedTensor& weight, size_t begin, size_t widt
     for (const Part& part : parts_) {
       const int minus = HasOffsets(weight) ? kHalf : ZeroOf(weight, row * groups + part.group);
       int8_t* to = values.data() + part.begin * width + r * part.columns;
-      for (size_t j = 0; j < part.columns; ++j) to[j] = static_cast<int8_t>(codes[part.begin + j] - minus);
+      int32_t sum = 0;
+      for (size_t j = 0; j < part.columns; ++j) {
+        to[j] = static_cast<int8_t>(codes[part.begin + j] - minus);
+        sum += to[j];
+      }
+      if (is_shifted) shifts_[part.group * width + r] -= kInputShift * sum;
     }
   }
   std::vector<float> floats;
@@ -119,13 +126,15 @@ void IntegerPanel::Multiply(const TiledRows& rows, size_t tile, float* y) const 
         sums[i] = (part.begin == part.group_begin ? 0 : sums[i]) + static_cast<int32_t>(floats[i]);
     }
     if (!part.ends_group) continue;
-    const float* scales = scales_.data() + part.group * width_;
-    const int32_t* offsets = offsets_.empty() ? nullptr : offsets_.data() + part.group * width_;
+    const size_t first = part.group * width_;
+    vector::SumScaling how{.shift = shifts_.empty() ? nullptr : shifts_.data() + first,
+                           .offsets = offsets_.empty() ? nullptr : offsets_.data() + first,
+                           .scales = scales_.data() + first,
+                           .adds = part.group > 0};
     for (size_t r = 0; r < height; ++r) {
-      const size_t end = part.begin + part.columns;
-      const int32_t sum_of_row = offsets == nullptr ? 0 : rows.SumOfIntegers(tile, r, part.group_begin, end);
-      vector::AddScaledSums(sums + r * width_, sum_of_row, offsets, scales, part.group > 0, y + r * width_,
-                            width_);
+      if (how.offsets != nullptr)
+        how.factor = rows.SumOfIntegers(tile, r, part.group_begin, part.begin + part.columns);
+      vector::ScaleSums(sums + r * width_, how, y + r * width_, width_);
     }
   }
   for (size_t r = 0; r < height; ++r) vector::Scale(y + r * width_, rows.RowScale(tile, r), width_);

@@ -38,8 +38,10 @@ class IntegerPanel {
   size_t width_ = 0;
   std::vector<Part> parts_;
   std::vector<float> scales_;  // [groups, width]
-  std::vector<int32_t>
-      offsets_;  // [groups, width], what codes lack: 128 - z of 8 bits; empty where z is in the codes
+  // [groups, width], added to a group's sums: what kInputShift adds to inputs, times the values; empty without it.
+  std::vector<int32_t> shifts_;
+  // The same, times the sum of the group's inputs: what 8-bit codes lack, 128 - z; empty where z is in the values.
+  std::vector<int32_t> offsets_;
 };
 
 }  // namespace lowbit

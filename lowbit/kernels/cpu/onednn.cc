@@ -48,8 +48,8 @@ memory::data_type DataType(Element element) {
       return memory::data_type::f32;
     case Element::kBF16:
       return memory::data_type::bf16;
-    case Element::kS8:
-      return memory::data_type::s8;
+    case Element::kU8S8:
+      return memory::data_type::s8;  // of W
   }
   return memory::data_type::undef;
 }
@@ -88,8 +88,9 @@ MatMul::MatMul(Element element, size_t rows, size_t k, size_t n, size_t x_stride
   UseOneThread();
   const auto m_ = static_cast<Dim>(rows), k_ = static_cast<Dim>(k), n_ = static_cast<Dim>(n);
   const memory::data_type type = DataType(element);
-  const memory::data_type sum = element == Element::kS8 ? memory::data_type::s32 : memory::data_type::f32;
-  const memory::desc x({m_, k_}, type, memory::dims{static_cast<Dim>(x_stride), 1});
+  const memory::data_type sum = element == Element::kU8S8 ? memory::data_type::s32 : memory::data_type::f32;
+  const memory::data_type x_type = element == Element::kU8S8 ? memory::data_type::u8 : type;
+  const memory::desc x({m_, k_}, x_type, memory::dims{static_cast<Dim>(x_stride), 1});
   const memory::desc w_any({k_, n_}, type, memory::format_tag::any);
   const memory::desc w_plain({k_, n_}, type, memory::dims{1, k_});  // W[n, k] read as its transpose
   const memory::desc y({m_, n_}, sum, memory::dims{n_, 1});
@@ -184,7 +185,7 @@ bool SupportsBF16() {
   }
 }
 
-bool HasExactS8() {
+bool HasExactIntegers() {
   const std::string isa = IsaName();
   for (const char* part : {"vnni", "bf16", "amx"}) {  // later sets include VNNI
     if (isa.find(part) != std::string::npos) return true;

@@ -11,17 +11,18 @@
 
 namespace lowbit::onednn {
 
-enum class Element : uint8_t { kF32, kBF16, kS8 };
+enum class Element : uint8_t { kF32, kBF16, kU8S8 };
 
 std::string IsaName();  // "avx512_core_amx"; what oneDNN dispatches to here
 bool HasFastBF16();     // AMX, or a core whose bf16 dot product outruns its f32 product
 bool SupportsBF16();    // has any bf16 product
 // Whether products of int8 are exact: older instructions add pairs in 16 bits, which may not hold them.
-bool HasExactS8();
+bool HasExactIntegers();
 
 // y[rows, n] = x[rows, k] · panel, where panel holds a row-major W[n, k] in oneDNN's own layout.
-// x and W are of type `element`, y is f32, or of kS8 int32; rows of W and y are dense, those of x lie `x_stride`
-// elements apart. Thread-safe.
+// x and W are of type `element` and y is f32; of kU8S8 x is u8, W s8 and y int32 (signed x would have the library add
+// up W as well, twelve times slower to pack). Rows of W and y are dense, those of x lie `x_stride` elements apart.
+// Thread-safe.
 class MatMul {
  public:
   // Made once per shape and kept for the life of the process: making one compiles a kernel.

@@ -14,8 +14,8 @@ onednn::Element ElementFor(Compute compute) {
 }
 
 onednn::Element ElementForIntegers() {
-  static const bool exact = onednn::HasExactS8();
-  return exact ? onednn::Element::kS8 : onednn::Element::kF32;
+  static const bool exact = onednn::HasExactIntegers();
+  return exact ? onednn::Element::kU8S8 : onednn::Element::kF32;
 }
 
 void RoundToBF16(std::span<float> values) {
@@ -34,8 +34,8 @@ TiledRows::TiledRows(MatView<const float> x, const RowLayout& layout, const Thre
     case onednn::Element::kBF16:
       bf16_ = Buffer<uint16_t>(copied);
       break;
-    case onednn::Element::kS8:
-      s8_ = Buffer<int8_t>(copied);
+    case onednn::Element::kU8S8:
+      u8_ = Buffer<uint8_t>(copied);
       break;
   }
   if (layout.form.bits > 0) scales_.resize(tiles() * kTileRows);
@@ -67,13 +67,14 @@ void TiledRows::CopyRow(const float* row, const RowLayout& layout, std::span<flo
       for (size_t p = 0; p < cols_; ++p) ordered[p] = row[layout.order[p]];
       row = ordered;
     }
-    if (element_ == onednn::Element::kS8) {
-      scales_[t] = vector::RoundInputsRow(row, cols_, form.bits, form.scale, s8_.data() + at);
-      return;
-    }
     std::vector<int8_t> integers(cols_);
     scales_[t] = vector::RoundInputsRow(row, cols_, form.bits, form.scale, integers.data());
-    std::ranges::copy(integers, f32_.data() + at);
+    if (element_ == onednn::Element::kU8S8) {
+      uint8_t* to = u8_.data() + at;
+      for (size_t j = 0; j < cols_; ++j) to[j] = static_cast<uint8_t>(integers[j] + kInputShift);
+    } else {
+      std::ranges::copy(integers, f32_.data() + at);
+    }
   } else if (element_ == onednn::Element::kBF16) {
     vector::ToBF16Row(row, bf16_.data() + at, cols_);
   } else {
@@ -88,8 +89,8 @@ const void* TiledRows::Tile(size_t tile) const {
   switch (element_) {
     case onednn::Element::kBF16:
       return bf16_.data() + offset;
-    case onednn::Element::kS8:
-      return s8_.data() + offset;
+    case onednn::Element::kU8S8:
+      return u8_.data() + offset;
     case onednn::Element::kF32:
       break;
   }
@@ -100,8 +101,8 @@ int32_t TiledRows::SumOfIntegers(size_t tile, size_t r, size_t begin, size_t end
   const size_t row = (tile * kTileRows + r) * cols_;
   int32_t sum = 0;
   for (size_t p = begin; p < end; ++p) {
-    sum +=
-        element_ == onednn::Element::kS8 ? s8_.data()[row + p] : static_cast<int32_t>(f32_.data()[row + p]);
+    sum += element_ == onednn::Element::kU8S8 ? u8_.data()[row + p] - kInputShift
+                                              : static_cast<int32_t>(f32_.data()[row + p]);
   }
   return sum;
 }

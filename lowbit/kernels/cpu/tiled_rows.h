@@ -22,7 +22,9 @@ inline constexpr size_t kTileRows = 64;
 onednn::Element ElementFor(Compute compute);
 void RoundToBF16(std::span<float> values);
 
-// Integers of inputs: int8 where its products are exact, else held in f32, whose sums of few are exact, too.
+// Integers of inputs: plus kInputShift as uint8 where products of such are exact, else held in f32, whose sums of few
+// are exact, too.
+inline constexpr int kInputShift = 128;
 onednn::Element ElementForIntegers();
 
 // How products want their rows.
@@ -54,7 +56,7 @@ class TiledRows {
   size_t rows_, cols_;
   MatView<const float> x_;
   Buffer<uint16_t> bf16_;
-  Buffer<int8_t> s8_;
+  Buffer<uint8_t> u8_;
   Buffer<float> f32_;
   std::vector<float> scales_;
   size_t first_copied_tile_ = 0;  // those before are read where they stand
