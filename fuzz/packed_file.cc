@@ -35,7 +35,8 @@ LOWBIT_FUZZ_TARGET(packed_file) {
   if (!Accepts(input, [&] { patch = ParsePackedFile(Bytes(file), "file"); })) return;
   for (const auto& [name, packed] : patch.packed) {
     Require(packed.rows * packed.RowBytes() == packed.codes.size(), "codes of another size");
-    Require(packed.rows * packed.Groups() == packed.scales.size(), "scales of another size");
+    Require(packed.rows * packed.Groups() * packed.ScalesPerGroup() == packed.scales.size(),
+            "scales of another size");
     std::vector<float> row(packed.cols);
     for (size_t r = 0; r < packed.rows; ++r) Dequantize(packed, r, MatView<float>(row.data(), 1, row.size()));
   }

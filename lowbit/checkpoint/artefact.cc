@@ -79,6 +79,9 @@ std::string LayerFileName(size_t layer) {
 double ArtefactInfo::BitsPerQuantizedWeight() const {
   return PerWeight(quantized_bits, quantized_weights);
 }
+double ArtefactInfo::CodeBitsPerWeight() const {
+  return PerWeight(code_bits, quantized_weights);
+}
 double ArtefactInfo::BitsPerModelWeight() const {
   return PerWeight(model_bits, model_weights);
 }
@@ -123,6 +126,9 @@ ArtefactInfo ParseArtefactInfo(std::string_view text, const std::string& folder)
   info.model_bits = fields.Unsigned("model_bits", info.quantized_bits);
   info.relative_error = fields.NonNegative("relative_error");
   info.seconds = fields.NonNegative("seconds");
+  if (json.contains("code_bits")) {
+    info.code_bits = fields.Unsigned("code_bits", info.quantized_weights, info.quantized_bits);
+  }
   if (json.contains("calibration")) info.calibration = fields.String("calibration");
   if (json.contains("held_out")) info.held_out = fields.String("held_out");
   if (json.contains("notes")) info.notes = fields.Strings("notes");
@@ -148,6 +154,7 @@ std::string ArtefactText(const std::string& folder, const ArtefactInfo& info) {
   json["model_bits"] = info.model_bits;
   json["relative_error"] = info.relative_error;
   json["seconds"] = info.seconds;
+  if (info.code_bits > 0) json["code_bits"] = info.code_bits;
   if (!info.calibration.empty()) json["calibration"] = info.calibration;
   if (!info.held_out.empty()) json["held_out"] = info.held_out;
   if (!info.notes.empty()) json["notes"] = info.notes;

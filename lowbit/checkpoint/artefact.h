@@ -4,7 +4,7 @@
 //   layer-00000.safetensors …  packed tensors of one layer
 //   head.safetensors       packed embedding and head, when the recipe asks for it
 // A packed tensor NAME is stored as NAME.codes (U8 [rows, row bytes]), NAME.scales (F16 or F32 [rows,
-// groups]), NAME.zeros (U8) or NAME.means, NAME.order (I32 [cols]) where columns are not stored in their own order
+// groups]), NAME.zeros (U8) or NAME.means, NAME.salient (U8) of planes, NAME.order (I32 [cols]) where columns are not stored in their own order
 // (tensor/packed.h), and a metadata entry "packed:NAME" with its settings as JSON. The
 // metadata entry "content" is a SHA-256 over all of it: a file with a flipped bit is refused.
 #pragma once
@@ -89,6 +89,8 @@ struct ArtefactInfo {
   size_t layers = 0;
   bool has_head = false;
   uint64_t quantized_weights = 0, quantized_bits = 0;  // sums over the packed tensors
+  // Of their codes alone, as papers count: where matrices are of planes, else 0.
+  uint64_t code_bits = 0;
   uint64_t model_weights = 0, model_bits = 0;  // whole model: packed, plus kept tensors in their own type
   double relative_error = 0;       // ‖W - Ŵ‖ / ‖W‖ over the quantized weights, Frobenius norms
   double seconds = 0;              // spent quantizing
@@ -96,6 +98,7 @@ struct ArtefactInfo {
   std::map<std::string, ArtefactFile> files;  // every layer file, and the head's
 
   double BitsPerQuantizedWeight() const;
+  double CodeBitsPerWeight() const;  // 0 where code_bits is
   double BitsPerModelWeight() const;
   uint64_t FileBytes() const;  // sum over files
   bool operator==(const ArtefactInfo&) const = default;

@@ -62,7 +62,22 @@ bool Same(const PackedTensor& a, const PackedTensor& b) {
   return a.format == b.format && a.bits == b.bits && a.symmetric == b.symmetric &&
          a.scale_type == b.scale_type && a.rows == b.rows && a.cols == b.cols &&
          a.group_size == b.group_size && a.codes == b.codes && a.scales == b.scales && a.zeros == b.zeros &&
-         a.means == b.means && a.column_order == b.column_order;
+         a.means == b.means && a.salient == b.salient && a.column_order == b.column_order;
+}
+
+// `p`, of 2 bits, as planes.
+PackedTensor AsPlanes(PackedTensor p, uint32_t seed) {
+  std::mt19937 rng(seed);
+  p.format = PackFormat::kPlanes;
+  std::vector<float> scales;
+  for (const float s : p.scales) {
+    for (int i = 0; i < kPlaneScalars; ++i) scales.push_back(i % 2 == 0 ? s : -s);
+  }
+  p.scales = scales;
+  p.zeros.clear();
+  for (size_t i = 0; i < (p.cols + 7) / 8; ++i) p.salient.push_back(static_cast<uint8_t>(rng()));
+  Validate(p, Place("test"));
+  return p;
 }
 
 bool Same(const PackedTensors& a, const PackedTensors& b) {
@@ -84,6 +99,7 @@ PackedTensors SmallTensors() {
   tensors["a"] = RandomPacked(3, false, 2, 5, 2, DType::kF16, 1);
   tensors["b"] = RandomPacked(1, false, 1, 9, 9, DType::kF32, 2);
   tensors["c"] = Shuffled(RandomPacked(2, true, 1, 7, 3, DType::kF16, 3), 4);
+  tensors["d"] = AsPlanes(RandomPacked(2, false, 1, 9, 6, DType::kF16, 5), 6);
   return tensors;
 }
 
@@ -116,6 +132,8 @@ TEST(PackedFile, RoundTripIsExactForEveryFormatWidthAndScaleType) {
   tensors["channel"] = RandomPacked(4, false, 3, 11, 11, DType::kF16, ++seed);
   tensors["ordered"] = Shuffled(RandomPacked(3, false, 5, 37, 16, DType::kF16, ++seed), 5);
   tensors["ordered.f32"] = Shuffled(RandomPacked(3, true, 5, 9, 4, DType::kF32, ++seed), 6);
+  tensors["planes"] = AsPlanes(RandomPacked(2, false, 5, 37, 16, DType::kF16, ++seed), 7);
+  tensors["planes.f32"] = AsPlanes(RandomPacked(2, false, 3, 8, 8, DType::kF32, ++seed), 8);
   const std::string content = WritePackedFile(path, tensors);
   EXPECT_TRUE(Same(ReadPackedFile(path).packed, tensors));
   EXPECT_TRUE(Same(ReadPackedFile(path, content).packed, tensors));
@@ -209,6 +227,14 @@ struct RawFile {
     std::string& text = metadata["packed:w"];
     text.replace(text.find(from), from.size(), to);
   }
+  void MakePlanes() {
+    Settings("uniform", "planes");
+    Settings("\"bits\":4", "\"bits\":2");
+    tensors["w.codes"].shape = {2, 3};
+    tensors["w.scales"].shape = {2, 3, 7};
+    tensors["w.salient"] = {DType::kU8, {2}};
+    tensors.erase("w.zeros");
+  }
   std::string MessageWhenRead(const std::string& path) const {
     std::vector<std::vector<std::byte>> data;
     std::vector<NamedTensor> named;
@@ -252,7 +278,7 @@ TEST(PackedFile, RefusesPartsThatDoNotFitNamingThem) {
       {[](RawFile& f) { f.Settings("\"rows\":2", "\"rows\":0"); },
        "key '__metadata__': key 'packed:w': key 'rows': 0, expected"},
       {[](RawFile& f) { f.Settings("uniform", "ternary"); },
-       "key '__metadata__': key 'packed:w': key 'format': \"ternary\", expected uniform or binary"},
+       "key '__metadata__': key 'packed:w': key 'format': \"ternary\", expected uniform, binary or planes"},
       {[](RawFile& f) { f.Settings("F16", "BF16"); },
        "key '__metadata__': key 'packed:w': key 'scales': \"BF16\", expected F16 or F32"},
       {[](RawFile& f) { f.Settings("false", "0"); },
@@ -267,6 +293,53 @@ TEST(PackedFile, RefusesPartsThatDoNotFitNamingThem) {
          f.tensors.erase("w.zeros");
        },
        "tensor 'w': bits of a binary tensor is 4, expected 1"},
+      {[](RawFile& f) { f.MakePlanes(); }, "the content has hash "},
+      {[](RawFile& f) {
+         f.MakePlanes();
+         f.Settings("\"bits\":2", "\"bits\":4");
+         f.tensors["w.codes"].shape = {2, 5};
+       },
+       "tensor 'w': bits of a tensor of planes is 4, expected 2"},
+      {[](RawFile& f) {
+         f.MakePlanes();
+         f.Settings("\"symmetric\":false", "\"symmetric\":true");
+       },
+       "tensor 'w': symmetric of a tensor of planes is 1, expected 0"},
+      {[](RawFile& f) {
+         f.MakePlanes();
+         f.tensors["w.scales"].shape = {2, 3};
+       },
+       "tensor 'w.scales': shape [2, 3], expected [2, 3, 7] (rows × groups × scalars)"},
+      {[](RawFile& f) {
+         f.MakePlanes();
+         f.tensors["w.codes"].shape = {2, 2};
+       },
+       "tensor 'w': codes: shape [2, 2], expected rows of 10 codes of 2 bits, 2 of them"},
+      {[](RawFile& f) {
+         f.MakePlanes();
+         f.tensors.erase("w.salient");
+       },
+       "tensor 'w.salient': missing"},
+      {[](RawFile& f) {
+         f.MakePlanes();
+         f.tensors["w.salient"].shape = {3};
+       },
+       "tensor 'w.salient': shape [3], expected [2] (a bit per column)"},
+      {[](RawFile& f) {
+         f.MakePlanes();
+         f.tensors["w.salient"] = {DType::kF16, {2}};
+       },
+       "tensor 'w.salient': dtype F16, expected U8"},
+      {[](RawFile& f) {
+         f.MakePlanes();
+         f.Settings("\"bits\":2", "\"bits\":2,\"ordered\":true");
+         f.tensors["w.order"] = {DType::kI32, {10}};
+       },
+       "tensor 'w': length of the column order is 10, expected 0"},
+      {[](RawFile& f) {
+         f.tensors["w.salient"] = {DType::kU8, {2}};
+       },
+       "tensor 'w.salient': belongs to no packed tensor"},
       {[](RawFile& f) { f.Settings("\"cols\":10", "\"cols\":12"); },
        "tensor 'w': codes: shape [2, 5], expected rows of 12 codes of 4 bits"},
       {[](RawFile& f) { f.Settings("\"cols\":10", "\"cols\":9223372036854775807"); },
@@ -413,6 +486,15 @@ TEST(Artefact, OpensWhatWasWritten) {
   artefact.VerifyBase(Threads(2));
 }
 
+TEST(Artefact, BitsOfItsCodesComeBackWhereTheyAreCounted) {
+  Fixture f;
+  EXPECT_EQ(ReadArtefactInfo(f.folder).CodeBitsPerWeight(), 0);
+  f.info.code_bits = 11;
+  WriteArtefactInfo(f.folder, f.info);
+  EXPECT_EQ(ReadArtefactInfo(f.folder), f.info);
+  EXPECT_EQ(f.info.CodeBitsPerWeight(), 1.1);
+}
+
 TEST(Artefact, OutputErrorsOfItsLayersComeBack) {
   Fixture f;
   f.info.held_out = "held out v1";
@@ -520,6 +602,8 @@ TEST(ArtefactInfo, RefusesAManifestWithWrongKeysNamingThem) {
        "key 'files': key 'layer-00000.safetensors': key 'output_errors': key 'layer': \"much\", expected"},
       {[](Json& j) { j["files"][LayerFileName(0)]["output_errors"] = 1; },
        "key 'files': key 'layer-00000.safetensors': key 'output_errors': 1, expected an object"},
+      {[](Json& j) { j["code_bits"] = 9; }, "key 'code_bits': 9, expected an integer from 10 to 41"},
+      {[](Json& j) { j["code_bits"] = 42; }, "key 'code_bits': 42, expected an integer from 10 to 41"},
       {[](Json& j) { j["held_out"] = 3; }, "key 'held_out': 3, expected a text"},
       {[](Json& j) { j["more"] = 1; }, "key 'more': unknown key"},
   };

@@ -74,9 +74,11 @@ struct Part {
 
 std::vector<Part> PartsOf(const std::string& name, const PackedTensor& p) {
   const Shape per_group = {p.rows, p.Groups()};
+  const bool is_planes = p.format == PackFormat::kPlanes;
+  const Shape of_scales = is_planes ? Shape{p.rows, p.Groups(), kPlaneScalars} : per_group;
   const auto bytes = [](const std::vector<uint8_t>& v) { return std::as_bytes(std::span(v)); };
   std::vector<Part> parts;
-  parts.push_back({name + ".scales", p.scale_type, per_group, StoredFloats(p.scales, p.scale_type), {}});
+  parts.push_back({name + ".scales", p.scale_type, of_scales, StoredFloats(p.scales, p.scale_type), {}});
   if (!p.means.empty()) {
     parts.push_back({name + ".means", p.scale_type, per_group, StoredFloats(p.means, p.scale_type), {}});
   }
@@ -85,6 +87,9 @@ std::vector<Part> PartsOf(const std::string& name, const PackedTensor& p) {
   }
   parts.push_back({name + ".codes", DType::kU8, {p.rows, p.RowBytes()}, {}, bytes(p.codes)});
   if (!p.zeros.empty()) parts.push_back({name + ".zeros", DType::kU8, per_group, {}, bytes(p.zeros)});
+  if (is_planes) {
+    parts.push_back({name + ".salient", DType::kU8, {p.salient.size()}, {}, bytes(p.salient)});
+  }
   return parts;
 }
 
@@ -120,6 +125,7 @@ class TensorReader {
     ReadSettings(settings);
     ReadCodes();
     ReadGroups();
+    if (packed_.format == PackFormat::kPlanes) ReadFlags();
     if (is_ordered_) ReadOrder();
     Validate(packed_, place_);
   }
@@ -151,8 +157,10 @@ class TensorReader {
       throw Error(ErrorKind::kContent, fields.At(key),
                   fmt::format("\"{}\", expected {}", Printable(got, 40), expected));
     };
-    packed_.format = format == Name(PackFormat::kBinary) ? PackFormat::kBinary : PackFormat::kUniform;
-    if (format != Name(packed_.format)) refuse("format", format, "uniform or binary");
+    for (const PackFormat each : {PackFormat::kBinary, PackFormat::kPlanes}) {
+      if (format == Name(each)) packed_.format = each;
+    }
+    if (format != Name(packed_.format)) refuse("format", format, "uniform, binary or planes");
     packed_.scale_type = scales == Name(DType::kF32) ? DType::kF32 : DType::kF16;
     if (scales != Name(packed_.scale_type)) refuse("scales", scales, "F16 or F32");
   }
@@ -172,11 +180,22 @@ class TensorReader {
   }
 
   void ReadGroups() {
-    Floats(".scales", packed_.scales);
-    if (packed_.format == PackFormat::kBinary) Floats(".means", packed_.means);
+    Floats(".scales", packed_.scales, packed_.ScalesPerGroup());
+    if (packed_.format == PackFormat::kBinary) Floats(".means", packed_.means, 1);
     if (packed_.format == PackFormat::kUniform && !packed_.symmetric) {
       Copy(PerGroup(".zeros", DType::kU8), packed_.zeros);
     }
+  }
+
+  // Which columns are salient.
+  void ReadFlags() {
+    const TensorView flags = Get(".salient", DType::kU8);
+    const size_t bytes = (packed_.cols + 7) / 8;
+    if (flags.shape != Shape{bytes}) {
+      throw Error(ErrorKind::kContent, Place(file_.path()).Tensor(Printable(name_ + ".salient")),
+                  fmt::format("shape {}, expected [{}] (a bit per column)", ShapeText(flags.shape), bytes));
+    }
+    Copy(flags, packed_.salient);
   }
 
   // Which column each position holds. Validate checks that none is missing; negative numbers become large.
@@ -201,19 +220,20 @@ class TensorReader {
     return view;
   }
 
-  TensorView PerGroup(const std::string& suffix, DType type) {
+  TensorView PerGroup(const std::string& suffix, DType type, size_t each = 1) {
     const TensorView view = Get(suffix, type);
-    const Shape expected = {packed_.rows, packed_.Groups()};
+    Shape expected = {packed_.rows, packed_.Groups()};
+    if (each > 1) expected.push_back(each);
     if (view.shape != expected) {
-      throw Error(
-          ErrorKind::kContent, Place(file_.path()).Tensor(Printable(name_ + suffix)),
-          fmt::format("shape {}, expected {} (rows × groups)", ShapeText(view.shape), ShapeText(expected)));
+      throw Error(ErrorKind::kContent, Place(file_.path()).Tensor(Printable(name_ + suffix)),
+                  fmt::format("shape {}, expected {} (rows × groups{})", ShapeText(view.shape),
+                              ShapeText(expected), each > 1 ? " × scalars" : ""));
     }
     return view;
   }
 
-  void Floats(const std::string& suffix, std::vector<float>& out) {
-    out = ToFloatVector(PerGroup(suffix, packed_.scale_type));
+  void Floats(const std::string& suffix, std::vector<float>& out, size_t each) {
+    out = ToFloatVector(PerGroup(suffix, packed_.scale_type, each));
   }
 
   static void Copy(const TensorView& view, std::vector<uint8_t>& out) {
@@ -313,11 +333,11 @@ std::vector<float> ReadVector(const SafetensorsFile& file, const TensorEntry& en
   const TensorView view = file.Get(entry.name);
   const Place place = Place(file.path()).Tensor(Printable(entry.name));
   if (view.type != DType::kF32 || view.shape.size() != 1) {
-    throw Error(
-        ErrorKind::kContent, place,
-        fmt::format("belongs to no packed tensor, expected codes, scales, zeros, means or order of one, or a "
-                    "vector of F32, not {} {}",
-                    Name(view.type), ShapeText(view.shape)));
+    throw Error(ErrorKind::kContent, place,
+                fmt::format("belongs to no packed tensor, expected codes, scales, zeros, means, salient or "
+                            "order of one, or a "
+                            "vector of F32, not {} {}",
+                            Name(view.type), ShapeText(view.shape)));
   }
   RequireFinite(view, entry.name, file.path());
   return ToFloatVector(view);

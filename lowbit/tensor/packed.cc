@@ -9,16 +9,44 @@
 namespace lowbit {
 
 std::string_view Name(PackFormat format) {
-  return format == PackFormat::kUniform ? "uniform" : "binary";
+  switch (format) {
+    case PackFormat::kUniform:
+      return "uniform";
+    case PackFormat::kBinary:
+      return "binary";
+    case PackFormat::kPlanes:
+      break;
+  }
+  return "planes";
+}
+
+PlaneLevels LevelsOfPlanes(std::span<const float, kPlaneScalars> s) {
+  PlaneLevels levels;
+  for (int code = 0; code < 4; ++code) {
+    const bool sign = (code & 1) != 0, second = (code & 2) != 0;
+    const float scale = s[second ? kTailScale : kCentreScale];
+    levels.of[0][code] = s[second ? kTailMean : kCentreMean] + (sign ? scale : -scale);
+    const float first = s[kSalientMean] + (sign ? s[kSalientScale] : -s[kSalientScale]);
+    levels.of[1][code] = first + (second ? s[kResidualScale] : -s[kResidualScale]);
+  }
+  return levels;
 }
 
 uint64_t PackedTensor::StoredBits() const {
   const uint64_t groups = static_cast<uint64_t>(rows) * Groups();
-  uint64_t per_group = 8 * SizeOf(scale_type);
+  uint64_t per_group = 8 * SizeOf(scale_type) * ScalesPerGroup();
   if (format == PackFormat::kBinary) per_group += 8 * SizeOf(scale_type);  // the mean
   if (format == PackFormat::kUniform && !symmetric) per_group += static_cast<uint64_t>(bits);
   return static_cast<uint64_t>(rows) * cols * static_cast<uint64_t>(bits) + groups * per_group +
-         8 * sizeof(uint32_t) * column_order.size() + (input.scale > 0 ? 8 * sizeof(float) : 0);
+         8 * sizeof(uint32_t) * column_order.size() + (format == PackFormat::kPlanes ? cols : 0) +
+         (input.scale > 0 ? 8 * sizeof(float) : 0);
+}
+
+uint64_t PackedTensor::CodeBits() const {
+  if (format != PackFormat::kPlanes) return static_cast<uint64_t>(rows) * cols * static_cast<uint64_t>(bits);
+  uint64_t columns = cols;
+  for (size_t c = 0; c < cols; ++c) columns += IsSalient(c) ? 1 : 0;
+  return rows * columns;
 }
 
 double PackedTensor::BitsPerWeight() const {
@@ -54,6 +82,11 @@ void CheckInput(const PackedTensor& packed, const Place& place) {
     throw Error(ErrorKind::kContent, place,
                 fmt::format("bits of inputs is {}, expected 2 to 8, or 0", input.bits));
   }
+  if (input.bits != 0 && packed.format != PackFormat::kUniform) {
+    throw Error(ErrorKind::kContent, place,
+                fmt::format("bits of inputs is {} beside {}, expected 0: its levels are no integers",
+                            input.bits, Name(packed.format)));
+  }
   const bool has_scale = input.scale != 0;
   if (has_scale && (input.bits == 0 || !std::isfinite(input.scale) || input.scale < 0)) {
     throw Error(ErrorKind::kContent, place,
@@ -72,6 +105,9 @@ void Validate(const PackedTensor& packed, const Place& place) {
   check(p.bits >= 1 && p.bits <= 8, "bits", static_cast<size_t>(p.bits), "1 to 8");
   check(p.format != PackFormat::kBinary || p.bits == 1, "bits of a binary tensor",
         static_cast<size_t>(p.bits), "1");
+  const bool is_planes = p.format == PackFormat::kPlanes;
+  check(!is_planes || p.bits == 2, "bits of a tensor of planes", static_cast<size_t>(p.bits), "2");
+  check(!is_planes || !p.symmetric, "symmetric of a tensor of planes", 1, "0");
   check(p.rows > 0 && p.cols > 0, "the number of weights", p.rows * p.cols, "at least 1");
   check(p.group_size > 0 && p.group_size <= p.cols, "group size", p.group_size,
         fmt::format("1 to {}", p.cols));
@@ -80,15 +116,20 @@ void Validate(const PackedTensor& packed, const Place& place) {
   const size_t groups = p.rows * p.Groups();
   check(p.codes.size() == p.rows * p.RowBytes(), "bytes of codes", p.codes.size(),
         fmt::format("{}", p.rows * p.RowBytes()));
-  check(p.scales.size() == groups, "number of scales", p.scales.size(), fmt::format("{}", groups));
+  const size_t scales = groups * p.ScalesPerGroup();
+  check(p.scales.size() == scales, "number of scales", p.scales.size(), fmt::format("{}", scales));
   const bool has_zeros = p.format == PackFormat::kUniform && !p.symmetric;
   check(p.zeros.size() == (has_zeros ? groups : 0), "number of zero points", p.zeros.size(),
         fmt::format("{}", has_zeros ? groups : 0));
   const bool has_means = p.format == PackFormat::kBinary;
   check(p.means.size() == (has_means ? groups : 0), "number of means", p.means.size(),
         fmt::format("{}", has_means ? groups : 0));
-  check(p.column_order.empty() || p.column_order.size() == p.cols, "length of the column order",
-        p.column_order.size(), fmt::format("0 or {}", p.cols));
+  const size_t flag_bytes = is_planes ? (p.cols + 7) / 8 : 0;
+  check(p.salient.size() == flag_bytes, "bytes of column flags", p.salient.size(),
+        fmt::format("{}", flag_bytes));
+  check(p.column_order.empty() || (p.column_order.size() == p.cols && !is_planes),
+        "length of the column order", p.column_order.size(),
+        is_planes ? "0" : fmt::format("0 or {}", p.cols));
   CheckOrder(p.column_order, place);
   CheckInput(p, place);
   for (size_t i = 0; i < groups; ++i) {
@@ -96,7 +137,10 @@ void Validate(const PackedTensor& packed, const Place& place) {
       check(false, fmt::format("zero point of group {}", i), p.zeros[i],
             fmt::format("0 to {}", (1 << p.bits) - 1));
     }
-    if (!std::isfinite(p.scales[i]) || (has_means && !std::isfinite(p.means[i]))) {
+    const std::span<const float> of_group =
+        std::span(p.scales).subspan(i * p.ScalesPerGroup(), p.ScalesPerGroup());
+    const bool is_finite = std::ranges::all_of(of_group, [](float s) { return std::isfinite(s); });
+    if (!is_finite || (has_means && !std::isfinite(p.means[i]))) {
       throw Error(ErrorKind::kNumeric, place, fmt::format("scale of group {} is not finite", i));
     }
   }
@@ -219,8 +263,18 @@ void UnpackRow(const uint8_t* packed, int bits, std::span<uint8_t> codes) {
 
 namespace {
 
+void DequantizePlanes(const PackedTensor& packed, size_t row, const uint8_t* codes, float* w) {
+  for (size_t k = 0; k < packed.Groups(); ++k) {
+    const size_t i = row * packed.Groups() + k, end = std::min(packed.cols, (k + 1) * packed.group_size);
+    const PlaneLevels levels =
+        LevelsOfPlanes(std::span(packed.scales).subspan(i * kPlaneScalars).first<kPlaneScalars>());
+    for (size_t c = k * packed.group_size; c < end; ++c) w[c] = levels.of[packed.IsSalient(c)][codes[c]];
+  }
+}
+
 // Weights of one row, by position.
 void DequantizeRow(const PackedTensor& packed, size_t row, const uint8_t* codes, float* w) {
+  if (packed.format == PackFormat::kPlanes) return DequantizePlanes(packed, row, codes, w);
   const auto symmetric_zero = static_cast<float>(1u << (packed.bits - 1));
   for (size_t k = 0; k < packed.Groups(); ++k) {
     const size_t i = row * packed.Groups() + k, end = std::min(packed.cols, (k + 1) * packed.group_size);

@@ -130,5 +130,64 @@ TEST(Validate, NamesWhatDoesNotFit) {
   }
 }
 
+PackedTensor SmallPlanes() {
+  PackedTensor p;
+  p.format = PackFormat::kPlanes;
+  p.bits = 2;
+  p.rows = 2;
+  p.cols = 5;  // groups of 3 and 2 columns; columns 1 and 3 are salient
+  p.group_size = 3;
+  p.salient = {0b01010};
+  p.codes.resize(4);
+  PackRow(std::vector<uint8_t>{0, 2, 3, 1, 2}, 2, p.codes.data());
+  PackRow(std::vector<uint8_t>{1, 0, 1, 3, 0}, 2, p.codes.data() + 2);
+  // centre m and s, tail m and s, salient m, s1 and s2
+  for (const float first : {1.0f, 2.0f, 4.0f, 8.0f})
+    p.scales.insert(p.scales.end(), {first, 0.5f, 10 * first, 0.25f, 100 * first, 0.125f, 0.0625f});
+  return p;
+}
+
+TEST(Planes, AWeightIsASignAndWhatItsColumnMakesOfTheSecondBit) {
+  const PackedTensor p = SmallPlanes();
+  Validate(p, Place("x"));
+  Matrix out(2, 5);
+  Dequantize(p, 0, out.view());
+  EXPECT_EQ(
+      std::vector<float>(out.data(), out.data() + 10),
+      (std::vector<float>{1 - 0.5f, 100 - 0.125f + 0.0625f, 10 + 0.25f, 200 + 0.125f - 0.0625f, 20 - 0.25f,
+                          4 + 0.5f, 400 - 0.125f - 0.0625f, 4 + 0.5f, 800 + 0.125f + 0.0625f, 8 - 0.5f}));
+  Dequantize(p, 1, out.view().Rows(0, 1));  // a row on its own
+  EXPECT_EQ(out.data()[0], 4.5f);
+}
+
+TEST(Planes, CountEverythingThatIsStoredAndTheCodesAsThePaperDoes) {
+  const PackedTensor p = SmallPlanes();
+  EXPECT_EQ(p.StoredBits(), 10u * 2 + 4 * 7 * 16 + 5);
+  EXPECT_EQ(p.CodeBits(), 2u * (5 + 2));
+  EXPECT_EQ(Small().CodeBits(), 3u * 2);
+}
+
+TEST(Planes, ValidateNamesWhatDoesNotFit) {
+  const auto refuses = [](const char* what, auto change) {
+    PackedTensor p = SmallPlanes();
+    change(p);
+    try {
+      Validate(p, Place("x"));
+      ADD_FAILURE() << what;
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find(what), std::string::npos) << e.what();
+    }
+  };
+  refuses("bits of a tensor of planes", [](PackedTensor& p) { p.bits = 1; });
+  refuses("symmetric", [](PackedTensor& p) { p.symmetric = true; });
+  refuses("number of scales", [](PackedTensor& p) { p.scales.pop_back(); });
+  refuses("bytes of column flags", [](PackedTensor& p) { p.salient.clear(); });
+  refuses("length of the column order", [](PackedTensor& p) { p.column_order = {0, 1, 2, 3, 4}; });
+  refuses("scale of group 3 is not finite", [](PackedTensor& p) { p.scales.back() = NAN; });
+  PackedTensor p = Small();
+  p.salient = {0};
+  EXPECT_THROW(Validate(p, Place("x")), Error);
+}
+
 }  // namespace
 }  // namespace lowbit
