@@ -130,6 +130,7 @@ std::vector<std::string> InterruptedSite::Prepare(Job job) const {
               "gptq-w3-g32:act_order=true",
               "awq-w3-g32",
               "awq+gptq-w2-g64",
+              "billm:block=32",
               "-o",
               Out(),
               "--calib",

@@ -110,6 +110,7 @@ Json ArtefactToJson(const ArtefactInfo& a) {
           {"output_errors", losses},
           {"quantized_weights", a.quantized_weights},
           {"bits_per_quantized_weight", a.BitsPerQuantizedWeight()},
+          {"code_bits_per_weight", a.code_bits > 0 ? Json(a.CodeBitsPerWeight()) : Json()},
           {"bits_per_model_weight", a.BitsPerModelWeight()},
           {"model_bytes", (a.model_bits + 7) / 8},
           {"file_bytes", a.FileBytes()},
@@ -217,6 +218,8 @@ std::string ToText(const Inspection& in, bool with_tensors) {
     text += fmt::format("{} of {}\n", a->recipe, Printable(in.folder, 5000));
     line("quantized", fmt::format("{} weights at {:.3f} bits each, scales and zero points counted",
                                   HumanCount(a->quantized_weights), a->BitsPerQuantizedWeight()));
+    if (a->code_bits > 0)
+      line("planes", fmt::format("{:.3f} bits of code each, as papers count", a->CodeBitsPerWeight()));
     line("whole model", fmt::format("{} weights at {:.3f} bits each: {}", HumanCount(a->model_weights),
                                     a->BitsPerModelWeight(), HumanBytes((a->model_bits + 7) / 8)));
     line("error", fmt::format("{:.4g} of the weights' norm", a->relative_error));

@@ -44,6 +44,7 @@ Json ToJson(const Options& options, const QuantizeCell& cell, const QuantizeResu
           {"artefact", cell.out_folder},
           {"quantized_weights", info.quantized_weights},
           {"bits_per_quantized_weight", info.BitsPerQuantizedWeight()},
+          {"code_bits_per_weight", info.code_bits > 0 ? Json(info.CodeBitsPerWeight()) : Json()},
           {"model_weights", info.model_weights},
           {"bits_per_model_weight", info.BitsPerModelWeight()},
           {"model_bytes", (info.model_bits + 7) / 8},
@@ -72,6 +73,9 @@ void Print(const Options& options, const QuantizeCell& cell, const QuantizeResul
   fmt::print("{} of {}\n", info.recipe, options.model);
   fmt::print("  quantized    {} weights at {:.3f} bits each, scales and zero points counted\n",
              HumanCount(info.quantized_weights), info.BitsPerQuantizedWeight());
+  if (info.code_bits > 0) {
+    fmt::print("  planes       {:.3f} bits of code each, as papers count\n", info.CodeBitsPerWeight());
+  }
   fmt::print("  whole model  {} weights at {:.3f} bits each: {}, was {}\n", HumanCount(info.model_weights),
              info.BitsPerModelWeight(), HumanBytes((info.model_bits + 7) / 8), HumanBytes(info.base_bytes));
   fmt::print("  error        {:.4g} of the weights' norm\n", info.relative_error);
@@ -141,11 +145,14 @@ int RunQuantize(const Options& options) {
 
 std::string Footer() {
   std::string text =
-      "Recipes: METHOD-wBITS-gGROUP or METHOD-wBITS-channel, then -sym, then :option=value,...\nMethods:";
+      "Recipes: METHOD-wBITS-gGROUP or METHOD-wBITS-channel, then -sym, then :option=value,...; or billm, "
+      "then\n"
+      "options\nMethods:";
   for (const Method* method : Methods()) {
     const MethodInfo info = method->Info();
-    text += fmt::format("\n  {:<12} {} to {} bits: {}", info.name, info.min_bits, info.max_bits,
-                        info.description);
+    const std::string bits =
+        info.has_planes ? "about 1 bit" : fmt::format("{} to {} bits", info.min_bits, info.max_bits);
+    text += fmt::format("\n  {:<12} {}: {}", info.name, bits, info.description);
   }
   return text +
          "\nOptions:\n"
@@ -155,6 +162,7 @@ std::string Footer() {
          "                        weighs errors by how large each input is and needs --calib\n"
          "  act_order=, static_groups=, fresh_range=true|false, damp=0.01, sink_weight=256\n"
          "                        of gptq (docs/methods.md)\n"
+         "  exact=true|false, block=128, damp=0.01    of billm, and of the others only head and scale\n"
          "  layers.0-3=w8-g64, tensor.down_proj=keep, layers.0-3.mlp=w8-channel    exceptions for layers, "
          "for\n"
          "                        linears by parts of their names, or both; the narrowest decides\n"

@@ -29,4 +29,11 @@ void SubtractOfTransposed(size_t m, size_t n, size_t k, const float* a, size_t l
               i(ldc));
 }
 
+void SolveTransposed(size_t m, size_t n, const float* u, size_t ldu, float* b, size_t ldb) {
+  UseOneThread();
+  const auto i = [](size_t v) { return static_cast<int>(v); };
+  cblas_strsm(CblasRowMajor, CblasLeft, CblasUpper, CblasTrans, CblasNonUnit, i(m), i(n), 1.0f, u, i(ldu), b,
+              i(ldb));
+}
+
 }  // namespace lowbit::blas

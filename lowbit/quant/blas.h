@@ -15,4 +15,7 @@ void UseOneThread();
 void SubtractOfTransposed(size_t m, size_t n, size_t k, const float* a, size_t lda, const float* b,
                           size_t ldb, float* c, size_t ldc);
 
+// B ↦ U⁻ᵀ B, row-major f32; U is [m, m], upper triangular, B is [m, n].
+void SolveTransposed(size_t m, size_t n, const float* u, size_t ldu, float* b, size_t ldb);
+
 }  // namespace lowbit::blas

@@ -14,8 +14,12 @@
 #include "lowbit/calib/statistics_file.h"
 #include "lowbit/model/decoder.h"
 #include "lowbit/model/staged_layer.h"
+#include "lowbit/quant/billm.h"
 #include "lowbit/quant/calibrated_testing.h"
+#include "lowbit/quant/calibration_stream.h"
 #include "lowbit/quant/layer_stream.h"
+#include "lowbit/quant/method.h"
+#include "lowbit/quant/rounding.h"
 
 namespace lowbit {
 namespace {
@@ -77,7 +81,8 @@ const std::vector<std::string> kRecipes = {"gptq-w3-g32",
                                            "rtn-w3-g32:range=hdiag",
                                            "rtn-w4-g32",
                                            "smoothquant-w8a8:smooth=all,activations=tensor",
-                                           "smoothquant+gptq-w4a8-g32:transform=hadamard"};
+                                           "smoothquant+gptq-w4a8-g32:transform=hadamard",
+                                           "billm:block=32,exact=true"};
 
 // AWQ takes long: each way of judging scales where its work is another.
 std::vector<std::string> RecipesFor(std::string_view model) {
@@ -120,7 +125,7 @@ TEST_P(CalibratedOn, AResumedRunEndsWithTheSameBytes) {
   const TestFolder folder;
   std::vector<std::string> recipes = {"gptq-w3-g32:act_order=true",
                                       "rtn-w3-g32:range=hdiag,transform=hadamard",
-                                      "smoothquant-w4a8:smooth=down,activations=tensor"};
+                                      "smoothquant-w4a8:smooth=down,activations=tensor", "billm"};
   if (std::string_view(GetParam()) != "tiny-llama3") recipes.emplace_back("awq-w3-g32:awq_loss=hessian");
   if (std::string_view(GetParam()) != "tiny-qwen3") recipes.emplace_back("awq+gptq-w3-g32");
   const std::vector<QuantizeResult> first = Quantize(Model(), recipes, folder.File("q"));
@@ -352,6 +357,65 @@ TEST(Calibrated, ManifestNamesTheTokensAndOtherTokensAreAConflict) {
   }
 }
 
+// The inputs of a layer are those that the planes of earlier layers make, and nothing of its own.
+TEST_P(CalibratedOn, BillmLearnsFromEarlierLayersAndNotFromItsOwn) {
+  const TestFolder folder;
+  Quantize(Model(), {"billm:block=32"}, folder.path());
+  const auto quantized = OpenModel(folder.File("billm:block=32"));
+  const CheckpointSource source(Model());
+  const Threads threads(2);
+  const auto backend = MakeBackend("cpu", "f32", threads);
+  const CalibrationSet set = SomeTokens();
+  const Recipe recipe = ParseRecipe("billm:block=32");
+  CalibrationStream stream(source, set, *backend, ActivationsPlace{});
+  stream.Record(0, quantized->Layer(0), {});
+  const LayerWeights before = source.Layer(1), after = quantized->Layer(1);
+  size_t compared = 0;
+  stream.Run(1, before, GramPart::kFull, [&](const LayerStep& step, InputStatistics& statistics) {
+    Notes notes;
+    const GptqFactor factor = FactorOrNote(statistics, {}, "", Place(step.tap), threads, notes);
+    for (const std::string& reader : step.readers) {
+      const Weight& weight = before.linears.find(reader)->second;
+      Matrix w(Rows(weight), Cols(weight));
+      RowsToFloat(weight, 0, w.view());
+      PackedTensor want = MakePacked(w.rows(), w.cols(), recipe.weights);
+      const Place place(reader);
+      RoundBillm({w.view(), factor, recipe.weights, recipe.billm, place, threads}, want);
+      const auto got = std::get<std::shared_ptr<const PackedTensor>>(after.linears.find(reader)->second);
+      EXPECT_EQ(got->codes, want.codes) << reader;
+      EXPECT_EQ(got->scales, want.scales) << reader;
+      EXPECT_EQ(got->salient, want.salient) << reader;
+      ++compared;
+    }
+    return [&](const std::string& name) { return before.linears.find(name)->second; };
+  });
+  EXPECT_EQ(compared, before.linears.size());
+}
+
+TEST_P(CalibratedOn, BillmIsNearerToTheModelThanOneBitWithoutData) {
+  const TestFolder folder;
+  const std::vector<std::string> recipes = {"billm", "billm:exact=true", "rtn-w1-g128"};
+  const std::vector<QuantizeResult> results = Quantize(Model(), recipes, folder.path());
+  const double plain = OutputError(Model(), folder.File("rtn-w1-g128"));
+  for (const size_t i : {0, 1}) {
+    EXPECT_LT(OutputError(Model(), folder.File(recipes[i])), plain) << recipes[i];
+    const ArtefactInfo info = ReadArtefactInfo(folder.File(recipes[i]));
+    EXPECT_EQ(info, results[i].info);
+    EXPECT_GT(info.CodeBitsPerWeight(), 1.0);
+    EXPECT_LT(info.CodeBitsPerWeight(), 2.0);
+    EXPECT_GT(info.BitsPerQuantizedWeight(), 2.0 + 7 * 16 / 128.0);  // one group may be less than 128 columns
+    uint64_t bits = 0;
+    const auto source = OpenModel(folder.File(recipes[i]));
+    for (size_t l = 0; l < info.layers; ++l) {
+      const LayerWeights weights = source->Layer(l);
+      for (const auto& [name, weight] : weights.linears)
+        bits += std::get<std::shared_ptr<const PackedTensor>>(weight)->CodeBits();
+    }
+    EXPECT_EQ(info.code_bits, bits);
+  }
+  EXPECT_EQ(ReadArtefactInfo(folder.File("rtn-w1-g128")).code_bits, 0u);
+}
+
 // The product that a scale is folded into and taken out of again stays the same: at 8 bits nothing is lost but the
 // rounding itself.
 TEST(Calibrated, AwqFoldsItsScalesWithoutChangingTheModel) {
@@ -426,11 +490,16 @@ TEST(Calibrated, AnExpertThatSawNothingIsRoundedToNearestAndSaid) {
   const Threads threads(2);
   const auto backend = MakeBackend("cpu", "f32", threads);
   const CalibrationSet few = SomeTokens(1, 2);
-  const std::vector<QuantizeCell> cells = {{ParseRecipe("gptq-w4-g32"), folder.File("q")}};
-  const ArtefactInfo info = QuantizeModel({source, *backend, &few}, cells)[0].info;
-  EXPECT_THAT(info.notes,
-              testing::Contains(testing::AllOf(HasSubstr("no inputs"), HasSubstr("rounded to nearest"))));
-  EXPECT_EQ(ReadArtefactInfo(folder.File("q")).notes, info.notes);
+  const std::vector<QuantizeCell> cells = {{ParseRecipe("gptq-w4-g32"), folder.File("q")},
+                                           {ParseRecipe("billm"), folder.File("b")}};
+  const std::vector<QuantizeResult> results = QuantizeModel({source, *backend, &few}, cells);
+  for (const size_t i : {0, 1}) {
+    const ArtefactInfo& info = results[i].info;
+    EXPECT_THAT(info.notes, testing::Contains(testing::AllOf(
+                                HasSubstr("no inputs"),
+                                HasSubstr(i == 0 ? "rounded to nearest" : "binarized without it"))));
+    EXPECT_EQ(ReadArtefactInfo(cells[i].out_folder).notes, info.notes);
+  }
 }
 
 }  // namespace

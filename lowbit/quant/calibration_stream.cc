@@ -29,19 +29,22 @@ CalibrationStream::CalibrationStream(const LayerSource& model, const Calibration
   }
 }
 
+InputStatistics CalibrationStream::Collect(StagedLayer& layer, const LayerStep& step, GramPart part) const {
+  if (part == GramPart::kNone) return InputStatistics(0, part);
+  InputStatistics statistics(step.width, part);
+  const bool weighs = first_token_weight_ > 1 && step.kind == LayerStep::Kind::kAttnIn;
+  layer.Inputs(step, [&](MatView<const float> rows) {  // of one sequence, outside mixtures of experts
+    statistics.Add(backend_, rows);
+    if (weighs) statistics.AddAgain(backend_, rows.RowSpan(0), first_token_weight_ - 1);
+  });
+  return statistics;
+}
+
 void CalibrationStream::Run(size_t index, const LayerWeights& weights, GramPart part, const Decide& decide) {
   const LayerLayout& layout = model_.layout().layers[index];
   StagedLayer layer(JobOf(index, sequences_.size()), weights, *x_);
   for (const LayerStep& step : StepsOf(layout)) {
-    const bool needs_statistics = part != GramPart::kNone;
-    InputStatistics statistics(needs_statistics ? step.width : 0, part);
-    if (needs_statistics) {
-      const bool weighs = first_token_weight_ > 1 && step.kind == LayerStep::Kind::kAttnIn;
-      layer.Inputs(step, [&](MatView<const float> rows) {  // of one sequence, outside mixtures of experts
-        statistics.Add(backend_, rows);
-        if (weighs) statistics.AddAgain(backend_, rows.RowSpan(0), first_token_weight_ - 1);
-      });
-    }
+    InputStatistics statistics = Collect(layer, step, part);
     const StagedLayer::WeightOf weight_of = decide(step, statistics);
     statistics = InputStatistics();  // a Gram matrix may be as large as a layer
     layer.Advance(step, weight_of);
@@ -51,6 +54,19 @@ void CalibrationStream::Run(size_t index, const LayerWeights& weights, GramPart 
     if (!FirstNotFinite(rows, group.sequences, backend_.threads())) continue;
     throw Error(ErrorKind::kNumeric, Place().Item(fmt::format("layer {}", index)),
                 "its output for the calibration set holds NaN or infinite values");
+  }
+}
+
+void CalibrationStream::Look(size_t index, const LayerWeights& weights, GramPart part, const See& see) const {
+  const std::unique_ptr<Activations> x = CopyOfRows(place_);
+  StagedLayer layer(JobOf(index, sequences_.size()), weights, *x);
+  for (const LayerStep& step : StepsOf(model_.layout().layers[index])) {
+    {
+      InputStatistics statistics = Collect(layer, step, part);
+      see(step, statistics);
+    }
+    if (step.kind == LayerStep::Kind::kMlpMid) continue;  // what it makes no step of this layer reads
+    layer.Advance(step, [&](const std::string& name) { return weights.linears.find(name)->second; });
   }
 }
 
@@ -103,8 +119,8 @@ std::unique_ptr<Activations> CalibrationStream::Normalized(std::span<const float
   return normed;
 }
 
-std::unique_ptr<Activations> CalibrationStream::CopyOfRows() const {
-  auto copy = std::make_unique<Activations>(x_->rows(), x_->cols());
+std::unique_ptr<Activations> CalibrationStream::CopyOfRows(const ActivationsPlace& place) const {
+  auto copy = place.Make(x_->rows(), x_->cols(), std::min(held_, x_->rows()));
   for (const SequenceRows& s : sequences_) {
     const MatView<const float> from = x_->Load(s.begin, s.end - s.begin);
     const MatView<float> to = copy->Load(s.begin, from.rows, true);

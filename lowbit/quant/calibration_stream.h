@@ -60,11 +60,15 @@ class CalibrationStream {
   using Decide = std::function<StagedLayer::WeightOf(const LayerStep& step, InputStatistics& statistics)>;
   void Run(size_t index, const LayerWeights& weights, GramPart part, const Decide& decide);
 
-  // The same with weights that are what they are.
+  // Shows `see` what the steps of layer `index` read when its linears are those of `weights`. The rows stay before it.
+  using See = std::function<void(const LayerStep& step, InputStatistics& statistics)>;
+  void Look(size_t index, const LayerWeights& weights, GramPart part, const See& see) const;
+
+  // The same as Run with weights that are what they are.
   LayerRecord Record(size_t index, const LayerWeights& weights, const RecordNeeds& needs);
 
   // The rows as they are, before the next layer. In memory.
-  std::unique_ptr<Activations> CopyOfRows() const;
+  std::unique_ptr<Activations> CopyOfRows() const { return CopyOfRows({}); }
 
   // What a module's output tells of scales for the readers of `step`, by the sequences of `job`, which `record` has
   // kept; nullptr where the Gram matrix tells as much. All must outlive it.
@@ -74,11 +78,15 @@ class CalibrationStream {
   StagedLayer::Job JobOf(size_t index, size_t sequences) const;
   size_t sequences() const { return sequences_.size(); }
 
+  // The same, where `place` says.
+  std::unique_ptr<Activations> CopyOfRows(const ActivationsPlace& place) const;
+
   // Bytes of `rows` tokens: in the stream, and between two steps of a layer.
   static uint64_t RowBytes(const ModelConfig& config, size_t rows);
   static uint64_t BetweenBytes(const ModelConfig& config, size_t rows);
 
  private:
+  InputStatistics Collect(StagedLayer& layer, const LayerStep& step, GramPart part) const;
   std::unique_ptr<Activations> Normalized(std::span<const float> norm, size_t samples) const;
 
   const LayerSource& model_;

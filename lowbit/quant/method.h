@@ -11,6 +11,7 @@
 #include "lowbit/base/threads.h"
 #include "lowbit/calib/statistics.h"
 #include "lowbit/model/layout.h"
+#include "lowbit/quant/gptq.h"
 #include "lowbit/quant/spec.h"
 #include "lowbit/tensor/packed.h"
 
@@ -22,6 +23,8 @@ struct MethodInfo {
   std::string_view source;       // paper or reference
   int min_bits = 1, max_bits = 8;
   bool needs_calibration = false;
+  bool has_planes = false;    // bits and groups are the method's own: recipes do not name them
+  bool whole_matrix = false;  // rows depend on each other: a job has all of a matrix, and may use its threads
 };
 
 // What a method makes of what a step's readers see; read by several threads at once.
@@ -39,13 +42,14 @@ struct StepInputs {
 
 // Whose inputs a method learns from.
 enum class Stream : uint8_t {
-  kNone,   // nobody's
-  kFloat,  // the full-precision model's: shared by every recipe
-  kOwn,    // those that the layers quantized so far produce: each recipe has its own
+  kNone,       // nobody's
+  kFloat,      // the full-precision model's: shared by every recipe
+  kOwn,        // those that the linears quantized so far produce: each recipe has its own
+  kOwnLayers,  // the same, but a layer is seen as it was: all its linears are quantized after one look at it
 };
 
 // Some rows of one linear: given the context, a row's codes depend on that row alone, so a matrix comes in
-// pieces.
+// pieces, unless MethodInfo::whole_matrix.
 struct RoundJob {
   MatView<const float> weights;  // rows [first_row, first_row + weights.rows) of [out, in], finite
   size_t first_row = 0;
@@ -81,6 +85,11 @@ class Method {
   // the tensor when a number does not fit; never falls back silently.
   virtual void Round(const RoundJob& job, PackedTensor& packed) const = 0;
 };
+
+// FactorGram (gptq.h) of what a step's readers see, noted where it is not what was asked for; `instead`: what is done
+// where there is none.
+GptqFactor FactorOrNote(InputStatistics& inputs, const GptqOptions& options, std::string_view instead,
+                        const Place& place, const Threads& threads, Notes& notes);
 
 std::span<const Method* const> Methods();
 const Method* FindMethod(std::string_view name);  // nullptr when there is none

@@ -29,9 +29,13 @@ std::string WeightName(size_t layer, const std::string& linear) {
 }  // namespace
 
 uint64_t PlannedMatrix::Bytes() const {
+  const size_t group = spec.GroupSizeFor(cols), groups = (cols + group - 1) / group;
+  if (spec.planes) {
+    return rows * ((2 * cols + 7) / 8 + groups * kPlaneScalars * SizeOf(spec.scale_type)) + (cols + 7) / 8;
+  }
   const uint64_t per_group = SizeOf(spec.scale_type) * (spec.bits == 1 ? 2 : 1) + (spec.symmetric ? 0 : 1);
-  const size_t row_bytes = (cols * static_cast<size_t>(spec.bits) + 7) / 8, group = spec.GroupSizeFor(cols);
-  return rows * (row_bytes + (cols + group - 1) / group * per_group);
+  const size_t row_bytes = (cols * static_cast<size_t>(spec.bits) + 7) / 8;
+  return rows * (row_bytes + groups * per_group);
 }
 
 uint64_t PlannedFile::Bytes() const {
@@ -44,7 +48,7 @@ bool PlannedFile::Describes(const PackedTensors& tensors) const {
   const auto is_there = [&](const PlannedMatrix& m) {
     const auto it = tensors.find(m.name);
     return it != tensors.end() && it->second.rows == m.rows && it->second.cols == m.cols &&
-           it->second.format == FormatOf(m.spec) && it->second.bits == m.spec.bits &&
+           it->second.format == FormatOf(m.spec) && (m.spec.planes || it->second.bits == m.spec.bits) &&
            it->second.symmetric == m.spec.symmetric && it->second.scale_type == m.spec.scale_type &&
            it->second.group_size == m.spec.GroupSizeFor(m.cols) &&
            it->second.input.rotation == m.spec.InputFor(m.cols).rotation &&
@@ -112,6 +116,9 @@ RoundingError ModelRounder::RoundMatrix(const PlannedMatrix& matrix, const Metho
     packed.input.scale = matrix.spec.FixedInputScale(largest_input);
   }
   const size_t rotation = matrix.spec.InputFor(matrix.cols).rotation;
+  const bool is_whole = method.Info().whole_matrix;
+  LOWBIT_ASSERT(!is_whole || (rescaled == nullptr && rotation == 0));
+  if (is_new && is_whole) RoundWhole(matrix, method, context, packed);
   const size_t unit = context == nullptr ? 1 : kGptqRows;  // GPTQ works on as many rows side by side
   const size_t step = (std::max<size_t>(1, kWeightsPerPiece / matrix.cols) + unit - 1) / unit * unit;
   std::vector<RoundingError> errors((matrix.rows + step - 1) / step);
@@ -133,12 +140,25 @@ RoundingError ModelRounder::RoundMatrix(const PlannedMatrix& matrix, const Metho
         RotateRow(part.subspan(r * matrix.cols, matrix.cols), rotation);
       weights = {part.data(), rows, matrix.cols};
     }
-    if (is_new) method.Round(job(weights, first), packed);
+    if (is_new && !is_whole) method.Round(job(weights, first), packed);
     errors[piece] = MeasureError(weights, packed, first, serial);
   });
   RoundingError total;
   for (const RoundingError& error : errors) total += error;
   return total;
+}
+
+// A matrix that a method must see as a whole; its threads are the method's.
+void ModelRounder::RoundWhole(const PlannedMatrix& matrix, const Method& method, const RoundContext* context,
+                              PackedTensor& packed) const {
+  Matrix weights(matrix.rows, matrix.cols);
+  const size_t step = std::max<size_t>(1, kWeightsPerPiece / matrix.cols);
+  threads_.For((matrix.rows + step - 1) / step, [&](size_t piece) {
+    const MatView<float> part = weights.view().Rows(piece * step, std::min(step, matrix.rows - piece * step));
+    Load(matrix.name, piece * step * matrix.cols, std::span(part.data, part.rows * part.cols));
+  });
+  const std::string& source = model_.checkpoint().folder();
+  method.Round({weights.view(), 0, matrix.name, source, recipe_, matrix.spec, threads_, context}, packed);
 }
 
 // Elements [first, first + out.size()) of a tensor. Throws Error{kNumeric} unless they are finite.
@@ -175,12 +195,15 @@ void ModelRounder::Count(const std::string& name, const PackedTensor& packed, co
   rounded_.insert(name);
   weights_ += static_cast<uint64_t>(packed.rows) * packed.cols;
   bits_ += packed.StoredBits();
+  code_bits_ += packed.CodeBits();
+  has_planes_ |= packed.format == PackFormat::kPlanes;
   error_ += error;
 }
 
 void ModelRounder::Describe(ArtefactInfo& info) const {
   info.quantized_weights = weights_;
   info.quantized_bits = bits_;
+  info.code_bits = has_planes_ ? code_bits_ : 0;
   info.relative_error = error_.Relative();
   info.model_weights = 0;
   info.model_bits = bits_;

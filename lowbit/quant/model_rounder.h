@@ -68,6 +68,8 @@ class ModelRounder {
   RoundingError RoundMatrix(const PlannedMatrix& matrix, const Method& method, const RoundContext* context,
                             const Matrix* rescaled, float largest_input, bool is_new,
                             PackedTensor& packed) const;
+  void RoundWhole(const PlannedMatrix& matrix, const Method& method, const RoundContext* context,
+                  PackedTensor& packed) const;
   void Load(const std::string& name, size_t first, std::span<float> out) const;
 
   const CheckpointSource& model_;
@@ -77,7 +79,8 @@ class ModelRounder {
   std::vector<PlannedFile> files_;
 
   std::set<std::string, std::less<>> rounded_;  // names
-  uint64_t weights_ = 0, bits_ = 0;
+  uint64_t weights_ = 0, bits_ = 0, code_bits_ = 0;
+  bool has_planes_ = false;
   RoundingError error_;
 };
 

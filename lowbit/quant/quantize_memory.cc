@@ -6,6 +6,7 @@
 #include "lowbit/model/layer_forward.h"
 #include "lowbit/quant/calibration_stream.h"
 #include "lowbit/quant/gptq.h"
+#include "lowbit/quant/gptq_loops.h"
 #include "lowbit/quant/method.h"
 #include "lowbit/quant/model_rounder.h"
 #include "lowbit/quant/output_error.h"
@@ -16,6 +17,7 @@ namespace {
 constexpr uint64_t kLibraries = uint64_t{20} << 20;  // threads, hashing, the heap's holes
 constexpr uint64_t kTile = 64, kPanel = 512;         // of the kernels' products, rounded up
 constexpr uint64_t kGramFactors = uint64_t{64} << 20, kGramChunks = 8;  // kernels/cpu/gram.cc
+constexpr uint64_t kCounts = uint64_t{1} << 18;                         // billm_split.cc
 constexpr uint64_t kClipErrors = uint64_t{1} << 22;                     // awq_clip.cc
 
 uint64_t Floats(uint64_t count) {
@@ -72,16 +74,20 @@ class LayerMemory {
   }
 
   // A recipe whose rows pass through its own layers.
-  uint64_t OwnPass() const {
+  uint64_t OwnPass(const Recipe& recipe) const {
+    const Method& method = *FindMethod(recipe.method);
+    const uint64_t copy = method.Learns(recipe) == Stream::kOwnLayers ? Rows(config_.hidden_size) : 0;
     uint64_t most = 0;
     for (const LayerStep& step : steps_) {
-      const uint64_t w = step.width, factor = Floats(w * w), tiles = threads_ * w * kGptqRows * 9;
+      const uint64_t w = step.width, factor = Floats(w * w);
+      const uint64_t tiles =
+          method.Info().whole_matrix ? WholeMatrix(step, recipe.weights) : threads_ * w * kGptqRows * 9;
       const uint64_t prepare = BeforeOf(step) + Group() + GramBytes(GramPart::kFull, w) + factor;
       const uint64_t round = BeforeOf(step) + Group() + factor + tiles + StoredOf(step);
       most = std::max({most, InputsOf(step, GramPart::kFull) + GramBytes(GramPart::kFull, w), prepare, round,
                        factor + Advance(step)});
     }
-    return most;
+    return copy + most;
   }
 
   uint64_t LayerFloats() const {
@@ -115,6 +121,18 @@ class LayerMemory {
  private:
   uint64_t Rows(uint64_t cols) const { return Floats(held_ * cols); }
   uint64_t Copies(uint64_t rows) const { return Floats(std::min(rows, held_) * config_.hidden_size); }
+
+  // BiLLM's work on the largest reader of a step: weights, a copy and codes, saliencies of a block that are sorted,
+  // the tiles and counts of each thread.
+  uint64_t WholeMatrix(const LayerStep& step, const WeightSpec& spec) const {
+    uint64_t rows = 0;
+    for (const std::string& reader : step.readers)
+      rows = std::max<uint64_t>(rows, layout_.Linear(reader).out);
+    rows = (rows + kLanes - 1) / kLanes * kLanes;
+    const uint64_t block = spec.GroupSizeFor(step.width);
+    return rows * step.width * (2 * sizeof(float) + 1) + 2 * rows * block * sizeof(double) +
+           threads_ * (block * kLanes * (sizeof(double) + sizeof(float)) + kCounts);
+  }
 
   uint64_t StoredOf(const LayerStep& step) const {
     uint64_t bytes = 0;
@@ -208,7 +226,7 @@ uint64_t LayerPeak(const LayerMemory& layer, std::span<const Recipe* const> reci
     const uint64_t rescaled = recipe->Rescales() ? layer.LayerFloats() : 0;
     if (recipe->awq) most = std::max(most, record + rescaled + layer.Search(*recipe));
     if (recipe->smooth) most = std::max(most, record + rescaled);
-    if (HasOwnStream(*recipe)) most = std::max(most, record + rescaled + layer.OwnPass());
+    if (HasOwnStream(*recipe)) most = std::max(most, record + rescaled + layer.OwnPass(*recipe));
   }
   return most;
 }
@@ -249,7 +267,8 @@ bool LearnsFromFloat(const Recipe& recipe) {
 }
 
 bool HasOwnStream(const Recipe& recipe) {
-  return FindMethod(recipe.method)->Learns(recipe) == Stream::kOwn;
+  const Stream learns = FindMethod(recipe.method)->Learns(recipe);
+  return learns == Stream::kOwn || learns == Stream::kOwnLayers;
 }
 
 uint64_t SweepBytes(const QuantizeJob& job, std::span<const Recipe* const> recipes, bool in_file,

@@ -202,12 +202,14 @@ class QuantizeProbe::Work {
     point.factor = SecondsOf([&] {
       context = method.Prepare(recipe, recipe.weights, {statistics, {}}, Place(name), threads_, notes);
     });
+    const bool is_whole = method.Info().whole_matrix;
     const auto rows_of = [&](size_t first, size_t count) {
-      return RoundJob{
-          weights.Rows(first, count), first, name, name, recipe, recipe.weights, serial, context.get()};
+      return RoundJob{weights.Rows(first, count),   first,        name, name, recipe, recipe.weights,
+                      is_whole ? threads_ : serial, context.get()};
     };
     PackedTensor packed = method.Make(weights.rows, weights.cols, rows_of(0, weights.rows));
     const double once = SecondsOf([&] {
+      if (is_whole) return method.Round(rows_of(0, weights.rows), packed);
       threads_.For(static_cast<size_t>(threads_.count()),
                    [&](size_t t) { method.Round(rows_of(t * kRowsPerThread, kRowsPerThread), packed); });
     });

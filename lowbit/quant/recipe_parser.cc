@@ -26,10 +26,15 @@ constexpr std::array kSmoothed = {Smoothed::kAttnIn, Smoothed::kMlpIn, Smoothed:
 constexpr std::array kAwqLosses = {AwqLoss::kBlock, AwqLoss::kHessian, AwqLoss::kHessianRows};
 constexpr std::string_view kGptqOptionNames =
     "act_order=…, damp=…, fresh_range=…, sink_weight=…, static_groups=…, ";
+constexpr std::string_view kBillmOptions =
+    "an option: block=…, damp=…, exact=…, head=…, scale=…, layers.0-3=keep or tensor.down_proj=keep";
 
 constexpr size_t kMaxSampleDigits = 9;  // a calibration set has fewer
 constexpr size_t kMaxGroupDigits = 9;   // group sizes below 10^9: longer rows than any model has
 constexpr size_t kMaxSinkDigits = 6;
+constexpr size_t kLeastBlock = 8,
+                 kMostBlock = 4096;  // of BiLLM: fewer have nothing to share, more cost memory
+constexpr size_t kMaxBlockDigits = 4;
 
 std::string MethodNames() {
   std::string names = "full";
@@ -121,6 +126,10 @@ class Parser {
   void ParseRule(Part name, Part value, const MethodInfo& info);
   void TakeRules(Recipe& recipe);
   bool ParseGptqOption(Part name, Part value, GptqOptions& gptq) const;
+  bool ParseBillmOption(Part name, Part value, Recipe& recipe) const;
+  WeightSpec PlanesOf(std::span<const Part> parts) const;
+  bool ParseFlag(Part value) const;
+  double ParseDamp(Part value) const;
   void CheckGptq(const Recipe& recipe) const;
 
   std::string_view text_;
@@ -153,7 +162,8 @@ Part Parser::TakePreset(Part method, bool& is_study) const {
     Fail({text_.substr(at), at}, "a preset only behind a method, as gptq@study-w4-g128");
   if (preset.text != "@study") Fail(preset, "@study, the only preset, or nothing");
   const Part name{method.text.substr(0, at - method.at), method.at};
-  if (method.at != 0 || name.text == "full")
+  const Method* known = FindMethod(name.text);
+  if (method.at != 0 || name.text == "full" || (known != nullptr && known->Info().has_planes))
     Fail(preset, "@study only behind rtn, gptq, awq or smoothquant, alone: the study has nothing else");
   is_study = true;
   return name;
@@ -217,6 +227,14 @@ WeightSpec Parser::ParseWeights(std::span<const Part> parts, Part whole, int min
   return spec;
 }
 
+// What a method that names its bits and groups itself begins with.
+WeightSpec Parser::PlanesOf(std::span<const Part> parts) const {
+  if (parts.size() > 1)
+    Fail(parts[1],
+         fmt::format("nothing behind {} but options behind ':': it has about 1 bit", parts[0].text));
+  return {.bits = 1, .group_size = kBillmBlock, .planes = true};
+}
+
 std::optional<WeightSpec> Parser::ParseKeptOr(Part value, int min_bits, int max_bits) const {
   if (value.text == "keep") return std::nullopt;
   if (!value.text.starts_with('w')) Fail(value, "keep, or weights as w8-g64, w8-channel, w8-g64-sym");
@@ -246,6 +264,8 @@ void Parser::ParseRule(Part name, Part value, const MethodInfo& info) {
       Fail(part, "a linear's name or whole parts of it, as down_proj or self_attn");
   }
   if (has_tensor) rule.tensor = std::string(tensor.text);
+  if (info.has_planes && value.text != "keep")
+    Fail(value, fmt::format("keep: {} has no other bits and groups", info.name));
   rule.weights = ParseKeptOr(value, info.min_bits, info.max_bits);
   if (rules_.size() == kMaxRules) Fail(name, fmt::format("at most {} rules", kMaxRules));
   rules_.push_back({std::move(rule), name, value});
@@ -280,13 +300,16 @@ void Parser::TakeRules(Recipe& recipe) {
 }
 
 void Parser::ParseOption(Part option, Recipe& recipe) {
-  const std::string kOptions = fmt::format(
-      "an option: {}{}activations=…, grid=…, head=…, range=…, scale=…, transform=…, layers.0-3=… or "
-      "tensor.down_proj=…",
-      recipe.method == "gptq" ? kGptqOptionNames : "",
-      recipe.awq      ? "awq_loss=…, awq_samples=…, "
-      : takes_smooth_ ? "alpha=…, smooth=…, "
-                      : "");
+  const MethodInfo info = FindMethod(recipe.method)->Info();
+  const std::string kOptions = info.has_planes ? std::string(kBillmOptions)
+                                               : fmt::format(
+                                                     "an option: {}{}activations=…, grid=…, head=…, range=…, "
+                                                     "scale=…, transform=…, layers.0-3=… or "
+                                                     "tensor.down_proj=…",
+                                                     recipe.method == "gptq" ? kGptqOptionNames : "",
+                                                     recipe.awq      ? "awq_loss=…, awq_samples=…, "
+                                                     : takes_smooth_ ? "alpha=…, smooth=…, "
+                                                                     : "");
   const size_t equals = option.text.find('=');
   if (equals == std::string_view::npos) Fail(option, kOptions);
   const Part name{option.text.substr(0, equals), option.at};
@@ -294,7 +317,9 @@ void Parser::ParseOption(Part option, Recipe& recipe) {
   if (!seen_.insert(name.text).second) Fail(option, fmt::format("'{}' only once", Printable(name.text, 40)));
 
   if (name.text.starts_with(kLayersPrefix) || name.text.starts_with(kTensorPrefix)) {
-    ParseRule(name, value, FindMethod(recipe.method)->Info());
+    ParseRule(name, value, info);
+  } else if (info.has_planes && (name.text == "grid" || name.text == "range")) {
+    Fail(option, kOptions);
   } else if (name.text == "grid") {
     const auto grid = std::ranges::find(kGrids, value.text, [](Grid g) { return Name(g); });
     if (grid == kGrids.end()) Fail(value, "a grid: gptq, awq, absmax, rot or full");
@@ -325,7 +350,8 @@ void Parser::ParseOption(Part option, Recipe& recipe) {
     recipe.weights.scale_type = value.text == "f16" ? DType::kF16 : DType::kF32;
   } else if (recipe.awq && ParseAwqOption(name, value, *recipe.awq)) {
     if (name.text == "awq_samples") awq_samples_ = option;
-  } else if (recipe.method != "gptq" || !ParseGptqOption(name, value, recipe.gptq)) {
+  } else if (info.has_planes ? !ParseBillmOption(name, value, recipe)
+                             : recipe.method != "gptq" || !ParseGptqOption(name, value, recipe.gptq)) {
     Fail(option, kOptions);
   }
 }
@@ -382,24 +408,48 @@ void Parser::CheckInputs(Recipe& recipe) {
     Fail(range_, "range=minmax or mse beside awq and transform=hadamard");
 }
 
+bool Parser::ParseFlag(Part value) const {
+  if (value.text != "true" && value.text != "false") Fail(value, "true or false");
+  return value.text == "true";
+}
+
+double Parser::ParseDamp(Part value) const {
+  double damp = 0;
+  const char* end = value.text.data() + value.text.size();
+  const auto [at, error] = std::from_chars(value.text.data(), end, damp, std::chars_format::fixed);
+  if (error != std::errc() || at != end || !(damp >= 1e-6 && damp <= 1)) {
+    Fail(value, "a share of the mean diagonal from 0.000001 to 1, as 0.01");
+  }
+  return damp;
+}
+
 // As ParseAwqOption.
-bool Parser::ParseGptqOption(Part name, Part value, GptqOptions& gptq) const {
-  const auto flag = [&] {
-    if (value.text != "true" && value.text != "false") Fail(value, "true or false");
-    return value.text == "true";
-  };
-  if (name.text == "act_order") {
-    gptq.act_order = flag();
-  } else if (name.text == "static_groups") {
-    gptq.static_groups = flag();
-  } else if (name.text == "fresh_range") {
-    gptq.fresh_range = flag();
+bool Parser::ParseBillmOption(Part name, Part value, Recipe& recipe) const {
+  if (name.text == "exact") {
+    recipe.billm.exact = ParseFlag(value);
   } else if (name.text == "damp") {
-    const char* end = value.text.data() + value.text.size();
-    const auto [at, error] = std::from_chars(value.text.data(), end, gptq.damp, std::chars_format::fixed);
-    if (error != std::errc() || at != end || !(gptq.damp >= 1e-6 && gptq.damp <= 1)) {
-      Fail(value, "a share of the mean diagonal from 0.000001 to 1, as 0.01");
-    }
+    recipe.billm.damp = ParseDamp(value);
+  } else if (name.text == "block") {
+    const size_t block = PositiveNumber(value.text, kMaxBlockDigits);
+    if (block < kLeastBlock || block > kMostBlock)
+      Fail(value, fmt::format("a number of columns from {} to {}, as 128", kLeastBlock, kMostBlock));
+    recipe.weights.group_size = block;
+  } else {
+    return false;
+  }
+  return true;
+}
+
+// The same.
+bool Parser::ParseGptqOption(Part name, Part value, GptqOptions& gptq) const {
+  if (name.text == "act_order") {
+    gptq.act_order = ParseFlag(value);
+  } else if (name.text == "static_groups") {
+    gptq.static_groups = ParseFlag(value);
+  } else if (name.text == "fresh_range") {
+    gptq.fresh_range = ParseFlag(value);
+  } else if (name.text == "damp") {
+    gptq.damp = ParseDamp(value);
   } else if (name.text == "sink_weight") {
     gptq.sink_weight = static_cast<uint32_t>(PositiveNumber(value.text, kMaxSinkDigits));
     if (gptq.sink_weight == 0) Fail(value, "a whole number of times from 1 to 999999, as 256");
@@ -469,8 +519,9 @@ Recipe Parser::Parse() {
   }
   const MethodInfo info = ParseMethod(chain.back()).Info();
   const Grid grid = recipe.weights.grid;
-  recipe.weights =
-      ParseWeights(std::span(parts).subspan(1), main, info.min_bits, info.max_bits, is_smoothquant_);
+  recipe.weights = info.has_planes ? PlanesOf(parts)
+                                   : ParseWeights(std::span(parts).subspan(1), main, info.min_bits,
+                                                  info.max_bits, is_smoothquant_);
   if (is_smoothquant_ && recipe.weights.input_bits == 0)
     Fail({"", parts[1].at + parts[1].text.size()}, "bits of activations, as w8a8");
   recipe.weights.grid = grid;
@@ -479,7 +530,7 @@ Recipe Parser::Parse() {
     for (const Part option : Split({text_.substr(colon + 1), colon + 1}, ',')) ParseOption(option, recipe);
   }
 
-  CheckGrid(recipe.weights, {main.text.substr(parts[1].at), parts[1].at});
+  if (!info.has_planes) CheckGrid(recipe.weights, {main.text.substr(parts[1].at), parts[1].at});
   if (recipe.head) {
     TakeOptions(recipe.weights, *recipe.head);
     CheckGrid(*recipe.head, head_);

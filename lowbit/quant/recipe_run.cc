@@ -256,31 +256,41 @@ void RecipeRun::DoSharedLayer(size_t layer, LayerStatistics& inputs, const Resca
   }
 }
 
-// The rows pass through what the layer has become: step by step, each rounded before they do.
+// The readers of a step, given what they see, which is given up once it was learned from.
+void RecipeRun::RoundStep(size_t layer, const LayerStep& step, InputStatistics& statistics,
+                          const RescaledLayer* rescaled, bool is_new, LayerPatch& patch) {
+  std::unique_ptr<RoundContext> context;
+  if (is_new) context = Prepare(layer, step, {statistics, {}}, patch);
+  const float largest = is_new ? LargestInput({statistics, {}}) : 0;
+  statistics = InputStatistics();
+  for (const std::string& reader : step.readers) {
+    RoundOne(layer, reader, context.get(), rescaled, largest, is_new, patch);
+  }
+}
+
+// The rows pass through what the layer has become: step by step, each rounded before they do, or all rounded by what
+// the layer's steps see as it was.
 void RecipeRun::DoOwnLayer(size_t layer, const LayerWeights& weights, const RescaledLayer* rescaled,
                            bool is_new, LayerPatch& patch) {
   LayerWeights base = weights;
   ReplaceVectors(patch.vectors, ModelLayout::LayerPrefix(layer), base);
-  std::map<std::string, std::shared_ptr<const PackedTensor>, std::less<>> packed;
-  stream_->Run(layer, base, is_new ? GramPart::kFull : GramPart::kNone,
-               [&](const LayerStep& step, InputStatistics& statistics) {
-                 std::unique_ptr<RoundContext> context;
-                 if (is_new) context = Prepare(layer, step, {statistics, {}}, patch);
-                 const float largest = is_new ? LargestInput({statistics, {}}) : 0;
-                 statistics = InputStatistics();
-                 for (const std::string& reader : step.readers) {
-                   RoundOne(layer, reader, context.get(), rescaled, largest, is_new, patch);
-                   const PlannedMatrix* matrix = rounder_.FindMatrix(layer, reader);
-                   if (matrix == nullptr) continue;
-                   const PackedTensor& tensor = patch.packed[matrix->name];
-                   packed[reader] = std::shared_ptr<const PackedTensor>(std::shared_ptr<void>(),
-                                                                        &tensor);  // lent by `patch`
-                 }
-                 return [&packed, &base](const std::string& name) -> Weight {
-                   const auto rounded = packed.find(name);
-                   return rounded == packed.end() ? base.linears.find(name)->second : Weight(rounded->second);
-                 };
-               });
+  const bool looks_first =
+      is_new && FindMethod(cell_.recipe.method)->Learns(cell_.recipe) == Stream::kOwnLayers;
+  if (looks_first) {
+    stream_->Look(layer, base, GramPart::kFull, [&](const LayerStep& step, InputStatistics& statistics) {
+      RoundStep(layer, step, statistics, rescaled, is_new, patch);
+    });
+  }
+  const GramPart part = is_new && !looks_first ? GramPart::kFull : GramPart::kNone;
+  stream_->Run(layer, base, part, [&](const LayerStep& step, InputStatistics& statistics) {
+    if (!looks_first) RoundStep(layer, step, statistics, rescaled, is_new, patch);
+    return [this, layer, &patch, &base](const std::string& name) -> Weight {
+      const PlannedMatrix* matrix = rounder_.FindMatrix(layer, name);
+      if (matrix == nullptr) return base.linears.find(name)->second;
+      const PackedTensor& tensor = patch.packed.find(matrix->name)->second;
+      return std::shared_ptr<const PackedTensor>(std::shared_ptr<void>(), &tensor);  // lent by `patch`
+    };
+  });
 }
 
 void RecipeRun::DoHead() {

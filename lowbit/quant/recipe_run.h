@@ -89,6 +89,8 @@ class RecipeRun {
                   LayerPatch& patch);
   void DoSharedLayer(size_t layer, LayerStatistics& inputs, const RescaledLayer* rescaled, bool is_new,
                      LayerPatch& patch);
+  void RoundStep(size_t layer, const LayerStep& step, InputStatistics& statistics,
+                 const RescaledLayer* rescaled, bool is_new, LayerPatch& patch);
   std::unique_ptr<RoundContext> Prepare(size_t layer, const LayerStep& step, const StepInputs& inputs,
                                         LayerPatch& patch) const;
   void RoundOne(size_t layer, const std::string& linear, const RoundContext* context,

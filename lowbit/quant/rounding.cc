@@ -92,6 +92,7 @@ class UniformRounder {
 // Calls body with the rounder that `spec` asks for.
 template <class Body>
 void WithRounder(const WeightSpec& spec, const Body& body) {
+  LOWBIT_ASSERT(!spec.planes);
   if (FormatOf(spec) == PackFormat::kBinary) {
     body(BinaryRounder(spec));
   } else {
@@ -126,6 +127,7 @@ void ThrowTooLarge(const Place& place, size_t row, size_t group, std::string_vie
 }
 
 PackFormat FormatOf(const WeightSpec& spec) {
+  if (spec.planes) return PackFormat::kPlanes;
   return spec.bits == 1 ? PackFormat::kBinary : PackFormat::kUniform;
 }
 
@@ -135,7 +137,7 @@ PackedTensor MakePacked(size_t rows, size_t cols, const WeightSpec& spec,
   PackedTensor packed;
   packed.column_order.assign(column_order.begin(), column_order.end());
   packed.format = FormatOf(spec);
-  packed.bits = spec.bits;
+  packed.bits = spec.planes ? 2 : spec.bits;  // the planes themselves
   packed.symmetric = spec.symmetric;
   packed.scale_type = spec.scale_type;
   packed.rows = rows;
@@ -144,7 +146,8 @@ PackedTensor MakePacked(size_t rows, size_t cols, const WeightSpec& spec,
   packed.input = spec.InputFor(cols);
   const size_t groups = rows * packed.Groups();
   packed.codes.resize(rows * packed.RowBytes());
-  packed.scales.resize(groups);
+  packed.scales.resize(groups * packed.ScalesPerGroup());
+  if (spec.planes) packed.salient.resize((cols + 7) / 8);
   if (packed.format == PackFormat::kBinary) packed.means.resize(groups);
   if (packed.format == PackFormat::kUniform && !packed.symmetric) packed.zeros.resize(groups);
   return packed;

@@ -8,7 +8,7 @@
 
 namespace lowbit {
 
-// 1 bit is binary, more are uniform.
+// 1 bit is binary, or planes where the spec says so; more are uniform.
 PackFormat FormatOf(const WeightSpec& spec);
 
 // A tensor of this shape with room for everything `spec` asks for, its columns stored in `column_order`

@@ -103,6 +103,7 @@ std::optional<WeightSpec> Recipe::WeightsOf(size_t layer, std::string_view linea
 std::string Recipe::Text() const {
   if (IsFull()) return method;
   std::vector<std::string> options;
+  const MethodInfo info = FindMethod(method)->Info();
   if (awq && awq->loss != AwqLoss::kBlock) options.push_back(fmt::format("awq_loss={}", Name(awq->loss)));
   if (awq && awq->samples > 0) options.push_back(fmt::format("awq_samples={}", awq->samples));
   const bool is_smoothquant = method == "smoothquant";
@@ -123,6 +124,10 @@ std::string Recipe::Text() const {
   if (!gptq.fresh_range) options.emplace_back("fresh_range=false");
   if (gptq.sink_weight != 1) options.push_back(fmt::format("sink_weight={}", gptq.sink_weight));
   if (gptq.static_groups) options.emplace_back("static_groups=true");
+  if (info.has_planes && weights.group_size != kBillmBlock)
+    options.push_back(fmt::format("block={}", weights.group_size));
+  if (billm.damp != BillmOptions().damp) options.push_back(fmt::format("damp={}", billm.damp));
+  if (billm.exact) options.emplace_back("exact=true");
   for (const WeightRule& rule : rules) options.push_back(rule.Text());
   std::ranges::sort(options);
   const std::string_view first = awq && method != "awq"      ? "awq+"
@@ -133,7 +138,7 @@ std::string Recipe::Text() const {
     DropEnd(spec, "-sym");
     DropEnd(spec, "-channel");
   }
-  const std::string text = fmt::format("{}{}-{}", first, method, spec);
+  const std::string text = info.has_planes ? method : fmt::format("{}{}-{}", first, method, spec);
   return options.empty() ? text : fmt::format("{}:{}", text, fmt::join(options, ","));
 }
 

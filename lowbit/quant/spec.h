@@ -58,6 +58,16 @@ struct AwqOptions {
   bool operator==(const AwqOptions&) const = default;
 };
 
+inline constexpr size_t kBillmBlock = 128;  // columns that share a choice, unless the recipe says otherwise
+
+// What BiLLM does beside choosing planes (docs/methods.md).
+struct BillmOptions {
+  bool exact = false;  // the block's own columns make up for each other's errors too
+  double damp = 0.01;  // as GptqOptions::damp
+
+  bool operator==(const BillmOptions&) const = default;
+};
+
 // Which norms and linears give up scales so that what reads them has smaller inputs: option "smooth=".
 enum class Smoothed : uint8_t {
   kAttnIn,  // the norm before q, k and v
@@ -83,7 +93,7 @@ enum class InputScales : uint8_t {
 
 // How one matrix is rounded, and what it reads.
 struct WeightSpec {
-  int bits = 4;           // 1..8; 1 is the binary quantizer
+  int bits = 4;           // 1..8; 1 is the binary quantizer, or planes
   size_t group_size = 0;  // columns per group; 0 = per channel (one group per row)
   bool symmetric = false;
   DType scale_type = DType::kF16;  // scales are rounded to this before codes are chosen
@@ -93,6 +103,8 @@ struct WeightSpec {
       0;  // inputs are rounded to integers of that many bits, 2 to 8; 0 = they stay what they are
   InputScales input_scales = InputScales::kToken;  // of rounded inputs
   bool rotates = false;  // weights and inputs are turned by a Hadamard matrix first: option "transform="
+  bool planes =
+      false;  // 1 bit: two bit planes and seven scalars a group (tensor/packed.h) in place of binary
 
   bool operator==(const WeightSpec&) const = default;
 
@@ -141,6 +153,7 @@ struct WeightRule {
 //   gptq-w4a8-g64               inputs rounded to 8-bit integers
 //   smoothquant-w8a8:alpha=0.8   symmetric per channel unless groups are named
 //   smoothquant+gptq-w4a8-g64    smoothed, then another method
+//   billm:exact=true              about one bit: a method that names no bits and groups
 //   gptq-w3-g64:layers.0-3=w8-g64,tensor.down_proj=keep    rules: exceptions
 //   gptq@study-w4-g128          a preset: defaults of options, gone from the canonical text
 struct Recipe {
@@ -150,6 +163,7 @@ struct Recipe {
   std::optional<AwqOptions> awq = {};        // scales are searched before the method rounds
   std::optional<SmoothOptions> smooth = {};  // scales follow from the inputs' size before the method rounds
   GptqOptions gptq = {};                     // of method gptq
+  BillmOptions billm = {};                   // of method billm; its block is the group size of `weights`
   std::vector<WeightRule> rules = {};  // sorted by name; whether they fit a model RequireRules (rules.h) says
 
   bool operator==(const Recipe&) const = default;

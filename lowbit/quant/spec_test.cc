@@ -86,6 +86,12 @@ TEST(ParseRecipe, ReadsWhatPeopleTypeAndPrintsItCanonically) {
       {"awq+gptq-w3-g64:layers.0=keep", "awq+gptq-w3-g64:layers.0=keep"},
       {"gptq-w3-channel:static_groups=true,layers.0=w3-g64",
        "gptq-w3-channel:layers.0=w3-g64,static_groups=true"},
+      {"billm", "billm"},
+      {"billm:exact=false,block=128,damp=0.01,scale=f16,head=keep", "billm"},
+      {"billm:scale=f32,exact=true,block=64,damp=0.05,head=w8-g64",
+       "billm:block=64,damp=0.05,exact=true,head=w8-g64,scale=f32"},
+      {"billm:tensor.down_proj=keep,layers.0=keep,exact=true",
+       "billm:exact=true,layers.0=keep,tensor.down_proj=keep"},
       {"gptq@study-w3-g128:tensor.down_proj=w3-g64",
        "gptq-w3-g128:act_order=true,fresh_range=false,tensor.down_proj=w3-g64"},
   };
@@ -137,6 +143,7 @@ TEST(RecipeText, ParsesBackToAnEqualRecipeForEverySetting) {
   }
   EXPECT_GT(specs.size(), 300u);
   for (const Method* method : Methods()) {
+    if (method->Info().has_planes) continue;
     for (const WeightSpec& spec : specs) {
       if (spec.bits < method->Info().min_bits || spec.bits > method->Info().max_bits) continue;
       Recipe recipe{.method = std::string(method->Info().name), .weights = spec, .head = std::nullopt};
@@ -166,7 +173,7 @@ constexpr const char* kOptions =
 TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
   const Bad bad[] = {
       {"", "1: found nothing, expected a method: full, rtn"},
-      {"quip-w4-g128", "1: found 'quip', expected a method: full, rtn, gptq, awq"},
+      {"quip-w4-g128", "1: found 'quip', expected a method: full, rtn, gptq, awq, billm"},
       {"gptq-w1-g64", "6: found 'w1', expected bits, w2 to w8"},
       {"gptq-w4-g64:damp=0", "18: found '0', expected a share of the mean diagonal"},
       {"gptq-w4-g64:damp=nan", "18: found 'nan', expected a share of the mean diagonal"},
@@ -306,6 +313,22 @@ TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
        "30: found 'layers.2', expected other layers than 'layers.0-3' has"},
       {"rtn-w4-g64:layers.0=keep,layers.0=keep", "26: found 'layers.0=keep', expected 'layers.0' only once"},
       {"rtn-w4-g64:layer.0=keep", "12: found 'layer.0=keep', expected an option"},
+      {"billm-w1-g128", "7: found 'w1', expected nothing behind billm but options behind ':'"},
+      {"billm-", "7: found nothing, expected nothing behind billm but options"},
+      {"billm:", "7: found nothing, expected an option: block=…, damp=…, exact=…, head=…"},
+      {"billm:exact=yes", "13: found 'yes', expected true or false"},
+      {"billm:exact=true,exact=true", "18: found 'exact=true', expected 'exact' only once"},
+      {"billm:block=7", "13: found '7', expected a number of columns from 8 to 4096"},
+      {"billm:block=4097", "13: found '4097', expected a number of columns"},
+      {"billm:block=0128", "13: found '0128', expected a number of columns"},
+      {"billm:damp=0", "12: found '0', expected a share of the mean diagonal"},
+      {"billm:range=hdiag", "7: found 'range=hdiag', expected an option: block"},
+      {"billm:grid=gptq", "7: found 'grid=gptq', expected an option: block"},
+      {"billm:act_order=true", "7: found 'act_order=true', expected an option: block"},
+      {"billm:layers.0=w8-g64", "16: found 'w8-g64', expected keep: billm has no other bits and groups"},
+      {"billm@study", "6: found '@study', expected @study only behind rtn, gptq or awq"},
+      {"awq+billm", "1: found 'awq+billm', expected awq+gptq, or one method"},
+      {"rtn-w4-g64:exact=true", "12: found 'exact=true', expected an option: grid"},
       {"rtn-w4-g128\n", "8: found 'g128\\x0a', expected a group size"},
   };
   for (const Bad& b : bad) {
@@ -326,6 +349,24 @@ TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
   }
 }
 
+TEST(RecipeText, ParsesBackToAnEqualRecipeForEverySettingOfPlanes) {
+  for (const size_t block : {8, 128, 4096}) {
+    for (const bool exact : {false, true}) {
+      for (const double damp : {0.01, 0.05, 1.0}) {
+        for (const DType type : {DType::kF16, DType::kF32}) {
+          Recipe recipe{.method = "billm",
+                        .weights = {.bits = 1, .group_size = block, .scale_type = type, .planes = true},
+                        .head = WeightSpec{.bits = 4, .group_size = 64, .scale_type = type},
+                        .billm = {.exact = exact, .damp = damp}};
+          EXPECT_EQ(ParseRecipe(recipe.Text()), recipe) << recipe.Text();
+          recipe.head = std::nullopt;
+          EXPECT_EQ(ParseRecipe(recipe.Text()), recipe) << recipe.Text();
+        }
+      }
+    }
+  }
+}
+
 TEST(ParseRecipe, RefusesWhatIsTooLongForTheNameOfAFolder) {
   const auto with_rules = [](int count) {
     std::string text = "rtn-w4-g64:scale=f16";  // not in the canonical text
@@ -341,7 +382,7 @@ TEST(ParseRecipe, RefusesWhatIsTooLongForTheNameOfAFolder) {
 
 TEST(ParseRecipe, AnyTextIsARecipeOrAUsageError) {
   uint32_t state = 1;
-  const std::string_view alphabet = "rtnfulw1489g0-symchae:=,dikp@+. \xff";
+  const std::string_view alphabet = "rtnfulw1489g0-symchae:=,dikp@+. bx\xff";
   size_t accepted = 0;
   for (int trial = 0; trial < 20000; ++trial) {
     std::string text =

@@ -72,7 +72,7 @@ CellRow StartRow(const StudyPlan& plan, const PlannedCell& cell, const Backend& 
   row.model = model.model.name;
   row.model_folder = model.model.folder;
   row.recipe = recipe.Text();
-  row.method = row.recipe.substr(0, row.recipe.find('-'));  // all of "awq+gptq"
+  row.method = row.recipe.substr(0, row.recipe.find_first_of("-:"));  // all of "awq+gptq"
   row.weight_bits = recipe.IsFull() ? StoredBits(*model.source) : static_cast<uint32_t>(recipe.weights.bits);
   row.group_size = recipe.IsFull() ? 0 : recipe.weights.group_size;
   row.symmetric = !recipe.IsFull() && recipe.weights.symmetric;

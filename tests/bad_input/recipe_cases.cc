@@ -46,6 +46,9 @@ std::vector<Case> RecipeCases() {
   recipe("rtn@fast-w4-g32", {"character 4", "@study"});
   recipe("rtn@study-w4-g32", {"character 14", "channel", "groups"});
   recipe("gptq@study-w4-g64-sym", {"character 19", "asymmetrically"});
+  recipe("billm-w2-g64", {"character 7", "nothing behind billm"});
+  recipe("billm:exact=maybe", {"maybe", "true or false"});
+  recipe("billm:layers.0=w8-g32", {"character 16", "keep"});
   recipe("rtn-w4-g32\n\x1B[31m", {"recipe"});
   recipe("rtn-w4-g\xFF", {"recipe"});
   recipe(std::string(100000, '-'), {"recipe"});

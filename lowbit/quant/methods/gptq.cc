@@ -30,16 +30,7 @@ class GptqMethod final : public Method {
                                         const Place& place, const Threads& threads,
                                         Notes& notes) const override {
     auto factor = std::make_unique<Factor>();
-    factor->gptq = FactorGram(inputs.statistics.Gram(), recipe.gptq, place, threads);
-    const auto note = [&](const std::string& text) { notes.push_back(place.Text() + ": " + text); };
-    const GptqFactor& f = factor->gptq;
-    if (f.state != GramState::kFactored) {
-      note(fmt::format("Gram matrix of {} tokens {}: rounded to nearest", inputs.statistics.tokens,
-                       Name(f.state)));
-      return factor;
-    }
-    if (f.damp > recipe.gptq.damp) note(fmt::format("damping {}, asked for {}", f.damp, recipe.gptq.damp));
-    if (!f.dead.empty()) note(fmt::format("{} of {} inputs always 0", f.dead.size(), f.cols()));
+    factor->gptq = FactorOrNote(inputs.statistics, recipe.gptq, "rounded to nearest", place, threads, notes);
     return factor;
   }
 
