@@ -4,31 +4,10 @@
 #include <algorithm>
 #include <string>
 
-#include "lowbit/base/utf8.h"
-#include "lowbit/text/unicode.h"
+#include "lowbit/text/python_text.h"
 
 namespace lowbit {
 namespace {
-
-// What Python's str.strip removes: White_Space and the four information separators.
-bool IsStripped(char32_t c) {
-  return IsWhiteSpace(c) || (c >= 0x1C && c <= 0x1F);
-}
-
-// Length of `text` without the white space at its end. Leaves alone what is not UTF-8; Encode refuses it.
-size_t StrippedLength(std::string_view text) {
-  size_t length = text.size();
-  while (length > 0) {
-    size_t begin = length - 1;
-    while (begin > 0 && (static_cast<uint8_t>(text[begin]) & 0xC0) == 0x80) --begin;
-    const CodePoint c = Utf8Length(text.substr(begin, length - begin)) == length - begin
-                            ? DecodeAt(text, begin)
-                            : CodePoint{0, 0};
-    if (!IsStripped(c.value)) break;
-    length = begin;
-  }
-  return length;
-}
 
 class PairEncoder {
  public:
@@ -70,7 +49,7 @@ TokenPair EncodePair(const Tokenizer& tokenizer, std::string_view context, std::
                      const PairOptions& options) {
   const PairEncoder encoder(tokenizer, options);
   const std::string joined = std::string(context) + std::string(continuation);
-  context = context.substr(0, StrippedLength(context));
+  context = context.substr(0, RightStrippedLength(context));
   TokenPair pair;
   if (context.empty()) {
     pair.context = {encoder.Prefix()};
