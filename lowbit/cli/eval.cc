@@ -2,6 +2,7 @@
 // lowbit eval: measures of one model, or of one artefact.
 #include <iostream>
 #include <memory>
+#include <optional>
 
 #include "lowbit/base/human.h"
 #include "lowbit/base/json.h"
@@ -10,6 +11,7 @@
 #include "lowbit/base/stopwatch.h"
 #include "lowbit/cli/commands.h"
 #include "lowbit/cli/compute_options.h"
+#include "lowbit/cli/show_items.h"
 #include "lowbit/eval/divergence.h"
 #include "lowbit/eval/task.h"
 
@@ -17,10 +19,11 @@ namespace lowbit {
 namespace {
 
 struct Options {
-  std::string model;
+  std::string model, bos = "auto", show;
   std::vector<std::string> tasks;
+  std::optional<size_t> shots;
   TaskOptions task;
-  bool divergence = false, json = false;
+  bool divergence = false, json = false, log_samples = false;
   ComputeOptions compute;
   MemoryOptions memory;
 };
@@ -53,19 +56,40 @@ void PrintPlan(const std::string& what, const ForwardJob& job, const LayerSource
                       HumanSeconds(seconds), HumanBytes(plan.bytes_read), plan.Text()));
 }
 
-Json ToJson(const TaskResult& result, double seconds) {
+Json ToJson(const std::vector<Measurement>& measurements) {
   Json metrics = Json::object();
-  for (const Measurement& m : result.measurements) {
+  for (const Measurement& m : measurements) {
     metrics[m.name] = {{"value", m.value},
                        {"std_error", m.std_error ? Json(*m.std_error) : Json(nullptr)},
                        {"n", m.n},
                        {"higher_is_better", m.higher_is_better}};
   }
-  return {{"task", result.task},
-          {"protocol", result.protocol},
-          {"data_sha256", result.data_hash},
-          {"seconds", seconds},
-          {"metrics", metrics}};
+  return metrics;
+}
+
+Json ToJson(const std::vector<ItemScore>& items) {
+  Json json = Json::array();
+  for (const ItemScore& item : items) {
+    json.push_back({{"log_likelihoods", item.log_likelihoods},
+                    {"gold", item.gold},
+                    {"acc", item.acc ? 1 : 0},
+                    {"acc_norm", item.acc_norm ? 1 : 0},
+                    {"acc_bytes", item.acc_bytes ? 1 : 0}});
+  }
+  return json;
+}
+
+Json ToJson(const TaskResult& result, double seconds, bool log_samples) {
+  Json json = {{"task", result.task},
+               {"protocol", result.protocol},
+               {"data_sha256", result.data_hash},
+               {"seconds", seconds},
+               {"metrics", ToJson(result.measurements)}};
+  if (!result.parts.empty()) json["subjects"] = ToJson(result.parts);
+  if (result.tokens.asked > 0)
+    json["tokens"] = {{"asked", result.tokens.asked}, {"computed", result.tokens.computed}};
+  if (log_samples && !result.items.empty()) json["samples"] = ToJson(result.items);
+  return json;
 }
 
 Json ToJson(const std::vector<ProfileRow>& rows) {
@@ -81,12 +105,50 @@ Json ToJson(const std::vector<ProfileRow>& rows) {
 }
 
 void PrintTable(const TaskResult& result, double seconds) {
-  for (const Measurement& m : result.measurements) {
-    const std::string error = m.std_error ? fmt::format(" ± {:.2g}", *m.std_error) : "";
-    fmt::print("{:<16} {:<15} {:.6g}{}   ({} tokens, {})\n", result.task, m.name, m.value, error, m.n,
+  const bool of_items = !result.items.empty();
+  const auto print = [&](const std::string& name, const Measurement& m) {
+    // Shares as lm-evaluation-harness prints them.
+    const std::string value = of_items ? fmt::format("{:.4f}", m.value) : fmt::format("{:.6g}", m.value);
+    std::string error;
+    if (m.std_error)
+      error = of_items ? fmt::format(" ± {:.4f}", *m.std_error) : fmt::format(" ± {:.2g}", *m.std_error);
+    fmt::print("{:<16} {:<15} {}{}   ({} {}, {})\n", result.task, name, value, error, m.n, result.counted,
                HumanSeconds(seconds));
-  }
+  };
+  for (const Measurement& m : result.measurements) print(m.name, m);
+  for (const Measurement& m : result.parts) print("acc " + m.name, m);
   fmt::print("  {}\n", result.protocol);
+  if (of_items) {
+    fmt::print("  {} tokens asked, {} computed; data SHA-256 {}\n", result.tokens.asked,
+               result.tokens.computed, result.data_hash);
+  }
+}
+
+TaskOptions TaskOptionsOf(const Options& options) {
+  TaskOptions task = options.task;
+  task.shots = options.shots;
+  task.bos = options.bos == "on" ? BosRule::kOn : options.bos == "off" ? BosRule::kOff : BosRule::kAuto;
+  return task;
+}
+
+std::vector<std::unique_ptr<Task>> MakeTasks(const Options& options) {
+  const TaskOptions task_options = TaskOptionsOf(options);
+  std::vector<std::unique_ptr<Task>> tasks;
+  for (const std::string& name : options.tasks) tasks.push_back(MakeTask(name, task_options));
+  RequireUsed(task_options, tasks);
+  return tasks;
+}
+
+// What the tasks ask, and nothing else: the model's folder is needed for its tokenizer only.
+void RunShow(const Options& options) {
+  const size_t items = ParseShownItems(options.show);
+  const Tokenizer tokenizer =
+      Tokenizer::Load(IsArtefact(options.model) ? BaseFolderOf(options.model) : options.model);
+  for (const std::unique_ptr<Task>& task : MakeTasks(options)) {
+    if (task->Choices() == nullptr)
+      throw Error(ErrorKind::kUsage, fmt::format("task '{}' has no items to --show", task->Name()));
+    ShowItems(*task->Choices(), tokenizer, {.bos = TaskOptionsOf(options).bos}, items, options.json);
+  }
 }
 
 void RunEval(const Options& options) {
@@ -95,8 +157,7 @@ void RunEval(const Options& options) {
   const std::unique_ptr<LayerSource> source = OpenModel(options.model);
   const Tokenizer tokenizer = Tokenizer::Load(BaseFolderOf(options.model));
   tokenizer.RequireRows(source->config().vocab_size);
-  std::vector<std::unique_ptr<Task>> tasks;
-  for (const std::string& name : options.tasks) tasks.push_back(MakeTask(name, options.task));
+  const std::vector<std::unique_ptr<Task>> tasks = MakeTasks(options);
   const std::unique_ptr<LayerSource> base = OpenBase(options, tasks);
   const ComputeContext context(options.compute);
   const Decoder decoder(*source, *context.backend, budget);
@@ -106,7 +167,7 @@ void RunEval(const Options& options) {
   LogDetail(fmt::format("{} on {}, {} threads", compute, context.backend->Isa(), context.threads.count()));
 
   for (const std::unique_ptr<Task>& task : tasks) {
-    ForwardJob job = task->Job(tokenizer);
+    ForwardJob job = task->Job(tokenizer, source->config());
     job.repeats = repeats;
     if (base) {
       PrintPlan(task->Name() + " in full precision", job, *base, *context.backend, budget);
@@ -124,7 +185,7 @@ void RunEval(const Options& options) {
     const TaskResult result = task->Run(scorer, tokenizer, reference.get());
     const double seconds = watch.Seconds();
     if (options.json) {
-      results.push_back(ToJson(result, seconds));
+      results.push_back(ToJson(result, seconds, options.log_samples));
     } else {
       PrintTable(result, seconds);
     }
@@ -156,7 +217,7 @@ void AddEvalCommand(CLI::App& app) {
   CLI::App* command = app.add_subcommand("eval", "measure a checkpoint or an artefact");
   auto options = std::make_shared<Options>();
   std::string known;
-  for (const TaskInfo& task : Tasks()) known += fmt::format("\n  {:<12} {}", task.name, task.description);
+  for (const TaskInfo& task : Tasks()) known += fmt::format("\n  {:<13} {}", task.name, task.description);
   command->add_option("model", options->model, "checkpoint or artefact folder")->required();
   command->add_option("--tasks", options->tasks, "comma-separated tasks, see below")
       ->required()
@@ -169,11 +230,28 @@ void AddEvalCommand(CLI::App& app) {
       ->add_option("--windows-per-batch", options->task.windows_per_batch,
                    "windows that pass through a layer together (default: by memory); never changes a result")
       ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--limit", options->task.limit,
+                   "multiple choice: the first items only, of mmlu of each subject")
+      ->check(CLI::PositiveNumber);
+  command->add_option(
+      "--num-fewshot", options->shots,
+      "solved examples before each question; mmlu has 5 (default 0, as in lm-evaluation-harness)");
+  command
+      ->add_option("--bos", options->bos,
+                   "multiple choice: begin texts with BOS: auto as the tokenizer does, on, off")
+      ->check(CLI::IsMember({"auto", "on", "off"}))
+      ->capture_default_str();
+  command->add_option(
+      "--show", options->show,
+      "print what the first N items, or all, ask with the borders of tokens, and measure nothing: "
+      "the model is read for its tokenizer only");
   command->add_option("--data", options->task.data_folder,
                       "folder of data sets (default: $LOWBIT_DATA, then those that ship with lowbit)");
   command->add_flag("--divergence", options->divergence,
                     "also how far an artefact's predictions are from those of its own base, token by token");
   command->add_flag("--json", options->json, "machine-readable output on stdout");
+  command->add_flag("--log-samples", options->log_samples, "with --json: also every item's scores");
   options->compute.AddTo(*command, "auto");
   options->memory.AddTo(*command);
   command->add_flag(
@@ -185,8 +263,11 @@ void AddEvalCommand(CLI::App& app) {
                   "  lowbit eval Qwen3-0.6B --tasks wikitext2\n"
                   "  lowbit eval q4 --tasks wikitext2,text:notes.txt --window 512 --windows 40 --json\n"
                   "  lowbit eval q4 --tasks wikitext2 --divergence\n"
+                  "  lowbit eval q4 --tasks piqa,arc_easy,hellaswag --limit 100\n"
+                  "  lowbit eval q4 --tasks mmlu --num-fewshot 5 --data ~/data\n"
+                  "  lowbit eval Qwen3-0.6B --tasks piqa --show 3\n"
                   "  lowbit eval Qwen3-32B --tasks wikitext2 --ram 6GB");
-  command->callback([options] { RunEval(*options); });
+  command->callback([options] { options->show.empty() ? RunEval(*options) : RunShow(*options); });
 }
 
 }  // namespace lowbit

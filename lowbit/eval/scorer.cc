@@ -9,8 +9,14 @@
 namespace lowbit {
 namespace {
 
-// ctx ++ cont, the last max_length + 1 tokens of it: the model sees all but the last, the last is a target.
-TokenIds JoinAndCut(const ContinuationRequest& request, const TokenIds& continuation, size_t index) {
+// What a model is fed and scored on: context ++ continuation, its last max_length + 1 tokens, the last of them only
+// a target.
+struct Sequence {
+  std::span<const int32_t> context, continuation;
+  size_t rows() const { return context.size() + continuation.size() - 1; }
+};
+
+Sequence Cut(const ContinuationRequest& request, const TokenIds& continuation, size_t index) {
   const Place place = Place().Item(fmt::format("request {}", index));
   if (request.context.empty()) {
     throw Error(ErrorKind::kContent, place, "the context is empty, expected at least one token")
@@ -23,11 +29,18 @@ TokenIds JoinAndCut(const ContinuationRequest& request, const TokenIds& continua
                 fmt::format("a continuation of {} tokens, longer than max_length {}", continuation.size(),
                             request.max_length));
   }
-  TokenIds ids = request.context;
-  ids.insert(ids.end(), continuation.begin(), continuation.end());
-  if (ids.size() > request.max_length + 1)
-    ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(request.max_length + 1));
-  return ids;
+  const size_t room = request.max_length + 1 - continuation.size();
+  const std::span<const int32_t> context = request.context;
+  return {context.last(std::min(room, context.size())), continuation};
+}
+
+std::vector<Sequence> SequencesOf(std::span<const ContinuationRequest> requests) {
+  std::vector<Sequence> sequences;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    for (const TokenIds& continuation : requests[i].continuations)
+      sequences.push_back(Cut(requests[i], continuation, i));
+  }
+  return sequences;
 }
 
 }  // namespace
@@ -68,23 +81,30 @@ std::vector<std::vector<TokenScore>> Scorer::ScoreTokens(std::span<const ScoreRe
   return scores;
 }
 
-std::vector<std::vector<ContinuationScore>> Scorer::LogLikelihoods(
-    std::span<const ContinuationRequest> requests) const {
-  std::vector<TokenIds> ids;
-  std::vector<size_t> first_scored;
-  for (size_t i = 0; i < requests.size(); ++i) {
-    for (const TokenIds& continuation : requests[i].continuations) {
-      ids.push_back(JoinAndCut(requests[i], continuation, i));
-      first_scored.push_back(ids.back().size() - continuation.size());
-      if (first_scored.back() == 0) {
-        // The continuation fills max_length + 1 tokens: nothing is left to predict its first one from.
-        throw Error(ErrorKind::kContent, Place().Item(fmt::format("request {}", i)),
-                    "max_length leaves no context");
-      }
-    }
+ForwardJob Scorer::JobOf(std::span<const ContinuationRequest> requests) {
+  ForwardJob job;
+  for (const Sequence& sequence : SequencesOf(requests)) {
+    ++job.sequences;
+    job.rows += sequence.rows();
+    job.longest = std::max(job.longest, sequence.rows());
+    job.scored += sequence.continuation.size();
   }
+  return job;
+}
+
+std::vector<std::vector<ContinuationScore>> Scorer::LogLikelihoods(
+    std::span<const ContinuationRequest> requests, ScoreCounts* counts) const {
+  std::vector<TokenIds> ids;
   std::vector<ScoreRequest> flat;
-  for (size_t i = 0; i < ids.size(); ++i) flat.push_back({ids[i], first_scored[i]});
+  const std::vector<Sequence> sequences = SequencesOf(requests);
+  ids.reserve(sequences.size());
+  for (const Sequence& sequence : sequences) {
+    TokenIds& joined = ids.emplace_back(sequence.context.begin(), sequence.context.end());
+    joined.insert(joined.end(), sequence.continuation.begin(), sequence.continuation.end());
+    flat.push_back({joined, sequence.context.size()});
+    if (counts != nullptr) counts->asked += sequence.rows();
+    if (counts != nullptr) counts->computed += sequence.rows();
+  }
   const std::vector<std::vector<TokenScore>> scores = ScoreTokens(flat);
 
   std::vector<std::vector<ContinuationScore>> results;

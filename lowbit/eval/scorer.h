@@ -22,6 +22,11 @@ struct ContinuationScore {
   bool is_greedy = false;     // every token was the most likely one
 };
 
+// What sharing saved: tokens of all inputs, and those that went through the model.
+struct ScoreCounts {
+  size_t asked = 0, computed = 0;
+};
+
 class Scorer {
  public:
   // `requests_per_batch` 0: all at once, each layer read once, cut by the decoder's memory budget alone. Never
@@ -37,8 +42,11 @@ class Scorer {
 
   // [request][continuation]. Throws Error{kContent} for an empty context or continuation, or one longer
   // than max_length.
-  std::vector<std::vector<ContinuationScore>> LogLikelihoods(
-      std::span<const ContinuationRequest> requests) const;
+  std::vector<std::vector<ContinuationScore>> LogLikelihoods(std::span<const ContinuationRequest> requests,
+                                                             ScoreCounts* counts = nullptr) const;
+
+  // What LogLikelihoods asks of the decoder. Throws what it throws for the requests.
+  static ForwardJob JobOf(std::span<const ContinuationRequest> requests);
 
   const Decoder& decoder() const { return decoder_; }
   size_t requests_per_batch() const { return requests_per_batch_; }

@@ -2,19 +2,19 @@
 // Room eval: numbers that say how good a model is.
 // In:  a Scorer (scorer.h), a tokenizer, texts.   Out: measurements with standard errors and a named
 // protocol. Non-goals: how the model was quantized, where results are kept (study). Start reading here, then
-// tasks.cc (the table) and perplexity.h.
+// tasks.cc (the table), perplexity.h, and multiple_choice.h with one reader a task in tasks/.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "lowbit/eval/scorer.h"
-#include "lowbit/text/tokenizer.h"
+#include "lowbit/eval/multiple_choice.h"
 
 namespace lowbit {
 
@@ -31,28 +31,38 @@ struct TaskResult {
   std::string protocol;   // everything that must be equal for two numbers to be comparable
   std::string data_hash;  // SHA-256 of the text
   std::vector<Measurement> measurements;
+  std::string counted = "tokens";  // what the measurements' n are
+  std::vector<Measurement> parts;  // of subsets, by their names: MMLU's subjects
+  std::vector<ItemScore> items;    // of a multiple-choice task, in order
+  ScoreCounts tokens;              // of a multiple-choice task
 };
 
 // What the user may set. Zero means the task's default.
 struct TaskOptions {
-  size_t window = 0;             // tokens per window
-  size_t windows = 0;            // at most this many windows; 0 = all
-  size_t windows_per_batch = 0;  // 0 = all at once; never changes a result
-  std::string data_folder;       // where to look for data sets first
+  size_t window = 0;             // of perplexity: tokens per window
+  size_t windows = 0;            // of perplexity: at most this many windows; 0 = all
+  size_t windows_per_batch = 0;  // or requests; 0 = all at once; never changes a result
+  std::string data_folder = {};  // where to look for data sets first
+  // Of multiple choice:
+  size_t limit = 0;                            // the first items only, of MMLU of each subject; 0 = all
+  std::optional<size_t> shots = std::nullopt;  // solved examples before each question
+  BosRule bos = BosRule::kAuto;
 };
 
-// A task bound to its data and options: read, checked and hashed, not yet tokenized or scored.
 class Reference;  // divergence.h
 
+// A task bound to its data and options: read, checked and hashed, not yet tokenized or scored.
 class Task {
  public:
   virtual ~Task() = default;
-  virtual std::string Name() const = 0;  // "wikitext2", "text:FILE"
+  virtual std::string Name() const = 0;  // "wikitext2", "text:FILE", "piqa"
   virtual std::string DataHash() const = 0;
   virtual std::string Settings()
       const = 0;  // canonical text of what changes the result: part of a cell's key
-  // What Run will ask of the model. Throws Error{kContent} when the text is too short.
-  virtual ForwardJob Job(const Tokenizer& tokenizer) const = 0;
+  // What Run will ask of a model of this structure. Throws Error{kContent} when the text is too short.
+  virtual ForwardJob Job(const Tokenizer& tokenizer, const ModelConfig& config) const = 0;
+  // The items of a multiple-choice task; nullptr for others.
+  virtual const MultipleChoiceSet* Choices() const { return nullptr; }
   // Whether Run has use for a reference.
   virtual bool ComparesModels() const { return false; }
   // `reference`, where there is one and the task compares models, is this task's full-precision side: a run of
@@ -71,6 +81,9 @@ const std::vector<TaskInfo>& Tasks();
 // Makes the task called `name`. Throws Error{kUsage} for an unknown name, Error{kMissing} or
 // Error{kContent} for its data.
 std::unique_ptr<Task> MakeTask(std::string_view name, const TaskOptions& options);
+
+// Throws Error{kUsage} for an option that is set and that none of `tasks` knows.
+void RequireUsed(const TaskOptions& options, std::span<const std::unique_ptr<Task>> tasks);
 
 // Folders searched for data sets, in order: options.data_folder, $LOWBIT_DATA, data/ of the source tree or
 // of the installation beside the running program.

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdlib>
+#include <array>
 #include <filesystem>
 #include <iterator>
 
-#include "lowbit/base/files.h"
 #include "lowbit/base/log.h"
 #include "lowbit/eval/corpus.h"
+#include "lowbit/eval/data_files.h"
+#include "lowbit/eval/multiple_choice_task.h"
 #include "lowbit/eval/perplexity.h"
-#include "lowbit/eval/task.h"
+#include "lowbit/eval/tasks/readers.h"
 
 namespace lowbit {
 namespace fs = std::filesystem;
@@ -34,7 +33,7 @@ class PerplexityTask : public Task {
     return fmt::format("perplexity v1 {} window={} windows={}", source_, window_, windows_);
   }
 
-  ForwardJob Job(const Tokenizer& tokenizer) const override {
+  ForwardJob Job(const Tokenizer& tokenizer, const ModelConfig&) const override {
     const size_t sequences = WindowCount(Ids(tokenizer).size(), window_, windows_);
     const size_t rows = window_ - 1;
     return {.sequences = sequences, .rows = sequences * rows, .longest = rows, .scored = sequences * rows};
@@ -83,20 +82,9 @@ class PerplexityTask : public Task {
   mutable TokenIds ids_;
 };
 
-std::string FindDataFile(const std::string& relative, const TaskOptions& options) {
-  std::string tried;
-  for (const std::string& folder : DataFolders(options)) {
-    const fs::path path = fs::path(folder) / relative;
-    if (fs::exists(path)) return path.string();
-    tried += (tried.empty() ? "" : ", ") + folder;
-  }
-  throw Error(ErrorKind::kMissing, Place(relative),
-              fmt::format("not found in {}", tried.empty() ? "any data folder" : tried))
-      .Hint("name the folder that holds it with --data or $LOWBIT_DATA");
-}
-
 std::unique_ptr<Task> MakeWikiText2(std::string_view, const TaskOptions& options) {
-  Corpus corpus = ReadWikiText(FindDataFile("wikitext2/wiki.test.raw", options));
+  constexpr std::array<std::string_view, 1> kNames = {"wikitext2/wiki.test.raw"};
+  Corpus corpus = ReadWikiText(FindDataFile(kNames, options));
   return std::make_unique<PerplexityTask>("wikitext2", "WikiText-2 raw test", std::move(corpus), options);
 }
 
@@ -106,12 +94,25 @@ std::unique_ptr<Task> MakeText(std::string_view file, const TaskOptions& options
   return std::make_unique<PerplexityTask>(fmt::format("text:{}", name), name, std::move(corpus), options);
 }
 
+template <MultipleChoiceSet (*Read)(const TaskOptions&)>
+std::unique_ptr<Task> MakeChoices(std::string_view, const TaskOptions& options) {
+  return MakeMultipleChoiceTask(Read(options), options);
+}
+
 }  // namespace
 
 const std::vector<TaskInfo>& Tasks() {
   static const std::vector<TaskInfo> tasks = {
       {"wikitext2", "perplexity of the WikiText-2 raw test split", &MakeWikiText2},
       {"text:", "perplexity of a UTF-8 text file, e.g. text:notes.txt", &MakeText},
+      {"piqa", "which of two ways reaches a goal; acc, acc_norm", &MakeChoices<&ReadPiqa>},
+      {"arc_easy", "easy questions of science exams; acc, acc_norm", &MakeChoices<&ReadArcEasy>},
+      {"arc_challenge", "hard questions of science exams; acc, acc_norm", &MakeChoices<&ReadArcChallenge>},
+      {"hellaswag", "which ending continues a text; acc, acc_norm", &MakeChoices<&ReadHellaSwag>},
+      {"winogrande", "which word fills a blank; acc", &MakeChoices<&ReadWinoGrande>},
+      {"boolq", "yes or no, from a passage; acc", &MakeChoices<&ReadBoolQ>},
+      {"mmlu", "questions of 57 subjects; acc over questions, over subjects, of four categories",
+       &MakeChoices<&ReadMmlu>},
   };
   return tasks;
 }
@@ -129,21 +130,21 @@ std::unique_ptr<Task> MakeTask(std::string_view name, const TaskOptions& options
   throw Error(ErrorKind::kUsage, fmt::format("task '{}' is not known; tasks: {}", Printable(name), known));
 }
 
-std::vector<std::string> DataFolders(const TaskOptions& options) {
-  std::vector<std::string> folders;
-  if (!options.data_folder.empty()) {
-    RequireDirectory(options.data_folder, "a folder of data sets");
-    folders.push_back(options.data_folder);
-  }
-  if (const char* variable = std::getenv("LOWBIT_DATA"); variable != nullptr && *variable != '\0')
-    folders.emplace_back(variable);
-  std::error_code code;
-  const fs::path program = fs::read_symlink("/proc/self/exe", code);
-  for (const char* relative : {"../share/lowbit/data", "../../data"}) {  // installed; build/release/lowbit
-    const fs::path folder = (program.parent_path() / relative).lexically_normal();
-    if (fs::is_directory(folder, code)) folders.push_back(folder.string());
-  }
-  return folders;
+void RequireUsed(const TaskOptions& options, std::span<const std::unique_ptr<Task>> tasks) {
+  const auto any = [&](bool of_choices) {
+    return std::ranges::any_of(
+        tasks, [&](const std::unique_ptr<Task>& task) { return (task->Choices() != nullptr) == of_choices; });
+  };
+  const auto require = [](bool is_set, bool is_used, std::string_view what, std::string_view of) {
+    if (is_set && !is_used)
+      throw Error(ErrorKind::kUsage, fmt::format("{} is for {}, expected one among the tasks", what, of));
+  };
+  constexpr std::string_view kText = "perplexity of texts", kChoice = "multiple-choice tasks";
+  require(options.window > 0, any(false), "a window", kText);
+  require(options.windows > 0, any(false), "a number of windows", kText);
+  require(options.limit > 0, any(true), "a limit", kChoice);
+  require(options.shots.has_value(), any(true), "a number of shots", kChoice);
+  require(options.bos != BosRule::kAuto, any(true), "a rule for BOS", kChoice);
 }
 
 }  // namespace lowbit

@@ -197,7 +197,7 @@ std::vector<CellCosts> EstimateCosts(const StudyPlan& plan, const Backend& backe
       cost.model = m;
       cost.task = t;
       OrLeaveToTheCells(plan.tasks[t]->Name(), [&] {
-        const ForwardJob job = plan.tasks[t]->Job(*plan.models[m].tokenizer);
+        const ForwardJob job = plan.tasks[t]->Job(*plan.models[m].tokenizer, source.config());
         const auto add = [&](size_t passes, const ForwardJob& one) {
           if (passes == 0) return;
           cost.peak_bytes = std::max(cost.peak_bytes, PlanForward(source, backend, one, plan.budget).Peak());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lowbit/study/study_file.h"
 
+#include <array>
 #include <filesystem>
 #include <set>
 #include <utility>
@@ -46,13 +47,29 @@ StudyModel ReadModel(const YamlReader& entry, const std::string& study_path) {
   return model;
 }
 
+// From 0 on, where Count() wants something to count.
+size_t ReadShots(const YamlReader& entry) {
+  return entry.String() == "0" ? 0 : entry.Count();
+}
+
+BosRule ReadBosRule(const YamlReader& entry) {
+  const std::string rule = entry.String();
+  if (rule == "auto") return BosRule::kAuto;
+  if (rule == "on") return BosRule::kOn;
+  if (rule == "off") return BosRule::kOff;
+  entry.Fail(fmt::format("'{}', expected auto, on or off", Printable(rule, 60)));
+}
+
 StudyTask ReadTask(const YamlReader& entry, const std::string& study_path, const std::string& data_folder) {
   StudyTask task;
   if (entry.IsMap()) {
-    entry.Map({"task", "window", "windows"});
+    entry.Map({"task", "window", "windows", "limit", "num_fewshot", "bos"});
     task.name = entry.Get("task").String();
     if (entry.Has("window")) task.options.window = entry.Get("window").Count();
     if (entry.Has("windows")) task.options.windows = entry.Get("windows").Count();
+    if (entry.Has("limit")) task.options.limit = entry.Get("limit").Count();
+    if (entry.Has("num_fewshot")) task.options.shots = ReadShots(entry.Get("num_fewshot"));
+    if (entry.Has("bos")) task.options.bos = ReadBosRule(entry.Get("bos"));
   } else {
     task.name = entry.String();
   }
@@ -103,7 +120,8 @@ void RequireDistinct(const std::vector<T>& items, const YamlReader& list, Name&&
 }  // namespace
 
 void RequireTask(const StudyTask& task) {
-  MakeTask(task.name, task.options);
+  const std::array<std::unique_ptr<Task>, 1> made = {MakeTask(task.name, task.options)};
+  RequireUsed(task.options, made);
 }
 
 StudyFile ParseStudyFile(const std::string& text, const std::string& path, const TaskCheck& check) {

@@ -22,7 +22,7 @@ struct StudyModel {
 };
 
 struct StudyTask {
-  std::string name;  // "wikitext2", "text:FILE"
+  std::string name;  // "wikitext2", "text:FILE", "piqa"
   TaskOptions options;
 };
 
@@ -30,7 +30,7 @@ struct StudyTask {
 //   study: demo
 //   models: [../data/demo-qwen3]            # or {folder: …, name: …}
 //   recipes: [full, rtn-w4-g128]            # and grids: {methods: [rtn, gptq], bits: [4, 3], groups: [64]}
-//   tasks: [{task: wikitext2, window: 512, windows: 100}]
+//   tasks: [{task: wikitext2, window: 512, windows: 100}, {task: mmlu, num_fewshot: 5, limit: 20, bos: auto}]
 //   calibration: {file: c4.jsonl, samples: 128, length: 2048, policy: concat}   # for methods that learn
 //   compute: f32                             # optional: f32 (default) or bf16
 //   keep_artefacts: true                     # optional: keep the quantized models (default: drop after use)
