@@ -49,6 +49,24 @@ struct SequenceRows {
   size_t first_position = 0;
 };
 
+// Rows [begin, end).
+struct RowRun {
+  size_t begin = 0, end = 0;
+};
+
+// Rows [begin, end) of a batch continue a sequence whose beginning others may share. Its keys and values stand in
+// `keys`, runs of rows of k and v, of positions 0, 1, …; the last of them are those of the branch's own rows.
+struct BranchRows {
+  size_t begin = 0, end = 0;
+  std::vector<RowRun> keys = {};
+
+  size_t Positions() const {
+    size_t positions = 0;
+    for (const RowRun& run : keys) positions += run.end - run.begin;
+    return positions;
+  }
+};
+
 // Grouped-query attention: query head j reads key/value head j / (heads / kv_heads).
 struct AttentionShape {
   size_t heads = 0, kv_heads = 0, head_dim = 0;
@@ -116,6 +134,12 @@ class Backend {
   virtual void Attention(MatView<const float> q, MatView<const float> k, MatView<const float> v,
                          AttentionShape shape, std::span<const SequenceRows> sequences,
                          MatView<float> out) const = 0;
+
+  // The same for branches. q, out [T, heads * head_dim]; k, v have the rows that the branches name. A row's result
+  // is bit for bit what Attention gives it in a sequence of its own.
+  virtual void AttendBranches(MatView<const float> q, MatView<const float> k, MatView<const float> v,
+                              AttentionShape shape, std::span<const BranchRows> branches,
+                              MatView<float> out) const = 0;
 
   // x += y.
   virtual void Add(MatView<float> x, MatView<const float> y) const = 0;

@@ -245,6 +245,65 @@ TEST(Attention, ARowDependsOnlyOnItsOwnPrefix) {
   }
 }
 
+// A sequence of 230 rows cut into branches that lie in other rows: some way in front of them, then their own.
+TEST(AttendBranches, GivesARowTheBitsOfItsOwnSequenceAndAgreesWithRef) {
+  const Backends one("f32", 1), three("f32", 3);
+  for (const AttentionShape shape : {AttentionShape{4, 2, 16}, {9, 3, 64}, {3, 1, 10}}) {
+    const size_t rows = 230, width = shape.heads * shape.head_dim, kv_width = shape.kv_heads * shape.head_dim;
+    const Matrix q = RandomMatrix(rows, width, 41), k = RandomMatrix(rows, kv_width, 42),
+                 v = RandomMatrix(rows, kv_width, 43);
+    Matrix want(rows, width);
+    one.cpu->Attention(q.view(), k.view(), v.view(), shape, std::vector<SequenceRows>{{0, rows, 0}},
+                       want.view());
+
+    // Row r of the sequence stands in row (r + 100) % rows: the way to a branch is in two runs, or one.
+    const size_t shift = 100;
+    Matrix moved_k(rows, kv_width), moved_v(rows, kv_width);
+    for (size_t r = 0; r < rows; ++r) {
+      std::ranges::copy(k.view().RowSpan(r), moved_k.view().Row((r + shift) % rows));
+      std::ranges::copy(v.view().RowSpan(r), moved_v.view().Row((r + shift) % rows));
+    }
+    const auto runs_to = [&](size_t end) {
+      std::vector<RowRun> runs = {{shift, std::min(rows, shift + end)}};
+      if (end > rows - shift) runs.push_back({0, end - (rows - shift)});
+      return runs;
+    };
+    std::vector<BranchRows> branches;
+    size_t row = 0;
+    for (const size_t end : {1, 2, 60, 64, 67, 128, 130, 193, 230}) {
+      branches.push_back({row, end, runs_to(end)});
+      row = end;
+    }
+    for (const Backends* b : {&one, &three}) {
+      Matrix got(rows, width), ref(rows, width);
+      b->cpu->AttendBranches(q.view(), moved_k.view(), moved_v.view(), shape, branches, got.view());
+      ExpectSameBits(got.view(), want.view(), fmt::format("{} heads of {}", shape.heads, shape.head_dim));
+      b->ref->AttendBranches(q.view(), moved_k.view(), moved_v.view(), shape, branches, ref.view());
+      ExpectNear(got.view(), ref.view(), 5e-6f, "ref");
+    }
+  }
+}
+
+// More keys than one bundle packs.
+TEST(AttendBranches, ManyBranchesAreCutIntoBundles) {
+  const Backends b("f32", 2);
+  const AttentionShape shape{2, 1, 8};
+  const size_t way = 70, branches = 90;  // 128 packed keys each, three bundles
+  const Matrix q = RandomMatrix(branches, 16, 44), k = RandomMatrix(way + branches, 8, 45),
+               v = RandomMatrix(way + branches, 8, 46);
+  std::vector<BranchRows> rows;
+  for (size_t i = 0; i < branches; ++i) rows.push_back({i, i + 1, {{0, way}, {way + i, way + i + 1}}});
+  Matrix got(branches, 16), want(branches, 16), one(1, 16);
+  b.cpu->AttendBranches(q.view(), k.view(), v.view(), shape, rows, got.view());
+  b.ref->AttendBranches(q.view(), k.view(), v.view(), shape, rows, want.view());
+  ExpectNear(got.view(), want.view(), 5e-6f, "branches");
+  for (const size_t i : {0, 31, 32, 89}) {
+    const std::vector<BranchRows> alone = {{0, 1, rows[i].keys}};
+    b.cpu->AttendBranches(q.view().Rows(i, 1), k.view(), v.view(), shape, alone, one.view());
+    ExpectSameBits(one.view(), got.view().Rows(i, 1), fmt::format("branch {}", i));
+  }
+}
+
 class ScoreTargetsOf : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Compute, ScoreTargetsOf, testing::Values("f32", "bf16"));
 

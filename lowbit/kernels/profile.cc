@@ -83,6 +83,18 @@ void ProfiledBackend::Attention(MatView<const float> q, MatView<const float> k, 
         [&] { inner_->Attention(q, k, v, shape, sequences, out); });
 }
 
+void ProfiledBackend::AttendBranches(MatView<const float> q, MatView<const float> k, MatView<const float> v,
+                                     AttentionShape shape, std::span<const BranchRows> branches,
+                                     MatView<float> out) const {
+  double pairs = 0;
+  for (const BranchRows& b : branches) {
+    const auto n = static_cast<double>(b.end - b.begin), last = static_cast<double>(b.Positions());
+    pairs += n * (last - n) + n * (n + 1) / 2;
+  }
+  Timed("attention of branches", 4.0 * pairs * static_cast<double>(shape.heads * shape.head_dim),
+        [&] { inner_->AttendBranches(q, k, v, shape, branches, out); });
+}
+
 void ProfiledBackend::Add(MatView<float> x, MatView<const float> y) const {
   Timed("add", 0, [&] { inner_->Add(x, y); });
 }

@@ -39,6 +39,9 @@ class ProfiledBackend : public Backend {
   void Rope(MatView<float> x, const RopeTable& table, std::span<const SequenceRows> sequences) const override;
   void Attention(MatView<const float> q, MatView<const float> k, MatView<const float> v, AttentionShape shape,
                  std::span<const SequenceRows> sequences, MatView<float> out) const override;
+  void AttendBranches(MatView<const float> q, MatView<const float> k, MatView<const float> v,
+                      AttentionShape shape, std::span<const BranchRows> branches,
+                      MatView<float> out) const override;
   void Add(MatView<float> x, MatView<const float> y) const override;
   void AddWeightedRows(MatView<const float> x, std::span<const uint32_t> rows, std::span<const float> weights,
                        MatView<float> y) const override;

@@ -5,6 +5,7 @@
 
 #include "lowbit/base/memory.h"
 #include "lowbit/model/activations.h"
+#include "lowbit/model/decoder_head.h"
 #include "lowbit/model/rope.h"
 #include "lowbit/model/token_rows.h"
 
@@ -175,38 +176,21 @@ std::vector<std::vector<TokenScore>> Decoder::Score(std::span<const ScoreRequest
   RunLayers(batch, plan, {}, on_layer);
 
   // Row t predicts token t + 1. Only rows that predict a scored token go through the head, some at a time.
-  const std::vector<float> norm = source_.FinalNorm();
-  const Weight head = source_.Head();
   std::vector<std::vector<TokenScore>> scores(requests.size());
-  Matrix rows(std::min(kRowsPerGroup, batch.x->rows()), config().hidden_size);
-  std::vector<int32_t> targets;
-  std::vector<size_t> owners;
-  size_t seen = 0;
-  const auto flush = [&] {
-    const MatView<float> some = rows.view().Rows(0, targets.size());
-    backend_.RmsNorm(some, norm, static_cast<float>(config().rms_norm_eps), some);
-    const std::vector<TokenScore> scored = backend_.ScoreTargets(some, head, targets);
-    if (observer.see) observer.see(seen, some);
-    seen += some.rows;
-    for (size_t i = 0; i < scored.size(); ++i) scores[owners[i]].push_back(scored[i]);
-    targets.clear();
-    owners.clear();
-  };
+  for (size_t i = 0; i < requests.size(); ++i)
+    scores[i].resize(requests[i].ids.size() - requests[i].first_scored);
+  HeadRows head(*this, batch.x->rows(), observer);
   size_t request = 0;
   for (const Piece& piece : batch.pieces) {
     const MatView<float> x = batch.x->Load(piece.first_row, piece.rows);
     for (const SequenceRows& sequence : piece.sequences) {
       const ScoreRequest& r = requests[request];
-      for (size_t i = r.first_scored; i < r.ids.size(); ++i) {
-        std::copy_n(x.Row(sequence.begin + i - 1), x.cols, rows.view().Row(targets.size()));
-        targets.push_back(r.ids[i]);
-        owners.push_back(request);
-        if (targets.size() == rows.rows()) flush();
-      }
+      for (size_t i = r.first_scored; i < r.ids.size(); ++i)
+        head.Add(x.Row(sequence.begin + i - 1), r.ids[i], scores[request][i - r.first_scored]);
       ++request;
     }
   }
-  if (!targets.empty()) flush();
+  head.Finish();
   source_.RequireIntact();
   return scores;
 }

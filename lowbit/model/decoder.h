@@ -13,6 +13,7 @@
 #include "lowbit/kernels/backend.h"
 #include "lowbit/model/forward_plan.h"
 #include "lowbit/model/layer_forward.h"
+#include "lowbit/model/prefix_tree.h"
 
 namespace lowbit {
 
@@ -57,8 +58,14 @@ class Decoder {
                                              const OnLayer& on_layer = {}, bool repeats = false,
                                              const RowObserver& observer = {}) const;
 
+  // Score for requests that begin alike, with each beginning computed once: [request][token of its continuation],
+  // bit for bit what Score gives them. Keys and values are held along the way to the branch under work only.
+  std::vector<std::vector<TokenScore>> ScoreTree(const PrefixTree& tree, const OnLayer& on_layer = {},
+                                                 bool repeats = false) const;
+
   // What Score makes of requests: the rows that pass through the layers, and those through the head.
   static ForwardJob JobOf(std::span<const ScoreRequest> requests, bool repeats = false);
+  static ForwardJob JobOf(const PrefixTree& tree, bool repeats = false);
 
   const LayerSource& source() const { return source_; }
   const Backend& backend() const { return backend_; }
@@ -66,6 +73,8 @@ class Decoder {
 
  private:
   struct Batch;
+  class HeadRows;
+  class TreePass;
   // Fills batch.x with the residual stream after the last layer.
   void RunLayers(Batch& batch, const ForwardPlan& plan, const Observer& observer,
                  const OnLayer& on_layer) const;

@@ -16,7 +16,7 @@ namespace {
 
 // What kernels hold for each thread and each row, rounded up (kernels/cpu: panels of 512 columns, tiles and
 // attention blocks of 64 rows).
-constexpr uint64_t kPanel = 512, kTile = 64, kScoredAtOnce = 4096;
+constexpr uint64_t kPanel = 512, kTile = 64, kScoredAtOnce = 4096, kBranchKeys = 4096;
 
 uint64_t Floats(uint64_t count) {
   return count * sizeof(float);
@@ -137,8 +137,11 @@ class Planner {
     const uint64_t mlp_rows = has_dense_ ? std::min<uint64_t>(group, kRowsPerMlp) : 0;
     uint64_t dense = Floats(group * (h + 2 * q + 2 * kv) + mlp_rows * config_.intermediate_size) + tiles;
     const uint64_t padded = group + kTile * std::min<uint64_t>(job_.sequences, group);
+    const uint64_t packed = job_.branches ? kBranchKeys + job_.longest + kTile : padded;
+    // Keys and values of the way to a branch, in front of the group's own and kept for the next one.
+    if (job_.branches) dense += Floats(4 * job_.longest * kv);
     const uint64_t attention =
-        Floats(padded * 2 * kv + threads_ * 2 * kTile * (job_.longest + kTile + 2 * d));
+        Floats(packed * 2 * kv + threads_ * 2 * kTile * (job_.longest + kTile + 2 * d));
     const uint64_t rounded =
         copies ? sizeof(uint16_t) * std::max(group * std::max(h, q), mlp_rows * config_.intermediate_size)
                : Floats(kTile * widest_);

@@ -20,6 +20,8 @@ struct ForwardJob {
   bool repeats = false;     // other jobs on the same model follow
   uint64_t kept_bytes = 0;  // of final hidden states that stay in memory
   bool compares = false;    // scored rows also go through CompareHeads, beside as many others
+  bool branches =
+      false;  // sequences are branches of a tree; `longest` counts the positions to a branch's end
 };
 
 struct ForwardPlan {

@@ -8,7 +8,7 @@
 
 namespace lowbit {
 
-void LayerScratch::Reserve(const ModelConfig& c, size_t rows, bool has_mlp) {
+void LayerScratch::Reserve(const ModelConfig& c, size_t rows, bool has_mlp, size_t past_rows) {
   const auto grow = [](Matrix& m, size_t least, size_t cols) {
     if (m.rows() >= least && m.cols() == cols) return;
     m = Matrix();  // before the new one takes memory
@@ -16,8 +16,8 @@ void LayerScratch::Reserve(const ModelConfig& c, size_t rows, bool has_mlp) {
   };
   grow(normed, rows, c.hidden_size);
   grow(q, rows, c.QuerySize());
-  grow(k, rows, c.KeyValueSize());
-  grow(v, rows, c.KeyValueSize());
+  grow(k, rows + past_rows, c.KeyValueSize());
+  grow(v, rows + past_rows, c.KeyValueSize());
   grow(mixed, rows, c.QuerySize());
   if (has_mlp) grow(inner, std::min(rows, kRowsPerMlp), c.intermediate_size);
 }

@@ -32,8 +32,8 @@ struct PreparedLinear {
 // Activations inside a layer, of one group of sequences. Reused from layer to layer where memory allows: fresh
 // memory costs a page fault per 4 KiB.
 struct LayerScratch {
-  // Room for `rows` rows; keeps what is large enough.
-  void Reserve(const ModelConfig& config, size_t rows, bool has_mlp);
+  // Room for `rows` rows, and for keys and values of `past_rows` more; keeps what is large enough.
+  void Reserve(const ModelConfig& config, size_t rows, bool has_mlp, size_t past_rows = 0);
   Matrix normed, q, k, v, mixed, inner;
 };
 
@@ -61,6 +61,9 @@ void MixHeads(const Backend& backend, const ModelConfig& config, const RopeTable
 void NormHeads(const Backend& backend, const ModelConfig& config, std::span<const float> norm,
                MatView<float> x);
 
+class BranchPath;   // branch_path.h
+struct TreeBranch;  // prefix_tree.h
+
 // What a layer does to rows; made once per layer and job, by one thread.
 class PreparedLayer {
  public:
@@ -75,9 +78,17 @@ class PreparedLayer {
   void Run(const RopeTable& rope, std::span<const SequenceRows> sequences, size_t rows_per_group,
            MatView<float> x, LayerScratch& scratch, const OnRouter& on_router = {}) const;
 
+  // The same for neighbouring branches of a tree of sequences, whose rows x holds, bit for bit. `path` holds keys
+  // and values of the way to the first of them, and comes to hold those of the way to the last one's end: calls go
+  // through a layer's branches in order, and begin with an empty path.
+  void RunBranches(const RopeTable& rope, std::span<const TreeBranch> branches, size_t rows_per_group,
+                   BranchPath& path, MatView<float> x, LayerScratch& scratch) const;
+
  private:
   void Attend(const RopeTable& rope, std::span<const SequenceRows> sequences, MatView<float> x,
               LayerScratch& scratch) const;
+  void AttendBranches(const RopeTable& rope, std::span<const TreeBranch> branches, BranchPath& path,
+                      MatView<float> x, LayerScratch& scratch) const;
   void RunMlp(MatView<float> x, LayerScratch& scratch) const;
   void RunExperts(MatView<float> x, const OnRouter& on_router) const;
   void RunExpert(size_t expert, MatView<const float> normed, std::span<const uint32_t> rows,

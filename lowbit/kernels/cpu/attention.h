@@ -16,4 +16,12 @@ void BlockedAttention(const Threads& threads, MatView<const float> q, MatView<co
                       MatView<const float> v, AttentionShape shape, std::span<const SequenceRows> sequences,
                       MatView<float> out);
 
+// As Backend::AttendBranches. The same blocks: a branch's first one begins at the multiple of kAttentionBlock below
+// its first position, with rows of zeros where others have theirs. Branches go in bundles of up to
+// kBranchKeyRows packed keys, or one.
+inline constexpr size_t kBranchKeyRows = 4096;
+void BlockedBranchAttention(const Threads& threads, MatView<const float> q, MatView<const float> k,
+                            MatView<const float> v, AttentionShape shape,
+                            std::span<const BranchRows> branches, MatView<float> out);
+
 }  // namespace lowbit

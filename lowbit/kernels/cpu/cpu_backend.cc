@@ -74,6 +74,12 @@ class CpuBackend : public Backend {
     BlockedAttention(threads(), q, k, v, shape, sequences, out);
   }
 
+  void AttendBranches(MatView<const float> q, MatView<const float> k, MatView<const float> v,
+                      AttentionShape shape, std::span<const BranchRows> branches,
+                      MatView<float> out) const override {
+    BlockedBranchAttention(threads(), q, k, v, shape, branches, out);
+  }
+
   void Add(MatView<float> x, MatView<const float> y) const override {
     ForRows(x.rows, [&](size_t t) { vector::AddRow(x.Row(t), y.Row(t), x.cols); });
   }

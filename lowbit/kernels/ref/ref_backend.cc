@@ -146,23 +146,37 @@ class RefBackend : public Backend {
 
   void Attention(MatView<const float> q, MatView<const float> k, MatView<const float> v, AttentionShape shape,
                  std::span<const SequenceRows> sequences, MatView<float> out) const override {
+    std::vector<BranchRows> branches;
+    for (const SequenceRows& s : sequences) branches.push_back({s.begin, s.end, {{s.begin, s.end}}});
+    AttendBranches(q, k, v, shape, branches, out);
+  }
+
+  void AttendBranches(MatView<const float> q, MatView<const float> k, MatView<const float> v,
+                      AttentionShape shape, std::span<const BranchRows> branches,
+                      MatView<float> out) const override {
     const size_t d = shape.head_dim, queries_per_kv = shape.heads / shape.kv_heads;
     const double scale = 1.0 / std::sqrt(static_cast<double>(d));
-    for (const SequenceRows& s : sequences) {
+    for (const BranchRows& branch : branches) {
+      std::vector<size_t> keys;  // rows of k and v, by position
+      for (const RowRun& run : branch.keys) {
+        for (size_t row = run.begin; row < run.end; ++row) keys.push_back(row);
+      }
+      const size_t first = keys.size() - (branch.end - branch.begin);  // position of the first query
       threads().For(shape.heads, [&](size_t head) {
         const size_t kv = head / queries_per_kv * d;
-        std::vector<double> p(s.end - s.begin), sum(d);
-        for (size_t t = s.begin; t < s.end; ++t) {
+        std::vector<double> p(keys.size()), sum(d);
+        for (size_t t = branch.begin; t < branch.end; ++t) {
+          const size_t seen = first + (t - branch.begin) + 1;
           double largest = -std::numeric_limits<double>::infinity(), total = 0;
-          for (size_t u = s.begin; u <= t; ++u) {
-            p[u - s.begin] = scale * Dot(q.Row(t) + head * d, k.Row(u) + kv, d);
-            largest = std::max(largest, p[u - s.begin]);
+          for (size_t u = 0; u < seen; ++u) {
+            p[u] = scale * Dot(q.Row(t) + head * d, k.Row(keys[u]) + kv, d);
+            largest = std::max(largest, p[u]);
           }
           std::fill(sum.begin(), sum.end(), 0.0);
-          for (size_t u = s.begin; u <= t; ++u) {
-            const double weight = std::exp(p[u - s.begin] - largest);
+          for (size_t u = 0; u < seen; ++u) {
+            const double weight = std::exp(p[u] - largest);
             total += weight;
-            for (size_t i = 0; i < d; ++i) sum[i] += weight * static_cast<double>(v.Row(u)[kv + i]);
+            for (size_t i = 0; i < d; ++i) sum[i] += weight * static_cast<double>(v.Row(keys[u])[kv + i]);
           }
           for (size_t i = 0; i < d; ++i) out.Row(t)[head * d + i] = static_cast<float>(sum[i] / total);
         }
