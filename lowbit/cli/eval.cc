@@ -227,8 +227,10 @@ void AddEvalCommand(CLI::App& app) {
   command->add_option("--windows", options->task.windows, "at most this many windows (default: all)")
       ->check(CLI::PositiveNumber);
   command
-      ->add_option("--windows-per-batch", options->task.windows_per_batch,
-                   "windows that pass through a layer together (default: by memory); never changes a result")
+      ->add_option("--windows-per-batch,--batch-size", options->task.windows_per_batch,
+                   "windows, or choices, that pass through a layer together (default: all, cut by memory); "
+                   "never changes "
+                   "a result")
       ->check(CLI::PositiveNumber);
   command
       ->add_option("--limit", options->task.limit,

@@ -36,8 +36,8 @@ struct TaskSubset {
 
 // A task's data, read, checked and rendered.
 struct MultipleChoiceSet {
-  std::string task;           // "piqa"
-  std::string source;         // "PIQA validation"
+  std::string task = {};      // "piqa"
+  std::string source = {};    // "PIQA validation"
   size_t official_items = 0;  // of the whole split
   bool normalizes = false;    // acc_norm is reported beside acc
   size_t shots = 0;

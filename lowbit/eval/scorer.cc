@@ -11,12 +11,7 @@ namespace {
 
 // What a model is fed and scored on: context ++ continuation, its last max_length + 1 tokens, the last of them only
 // a target.
-struct Sequence {
-  std::span<const int32_t> context, continuation;
-  size_t rows() const { return context.size() + continuation.size() - 1; }
-};
-
-Sequence Cut(const ContinuationRequest& request, const TokenIds& continuation, size_t index) {
+ContinuedRequest Cut(const ContinuationRequest& request, const TokenIds& continuation, size_t index) {
   const Place place = Place().Item(fmt::format("request {}", index));
   if (request.context.empty()) {
     throw Error(ErrorKind::kContent, place, "the context is empty, expected at least one token")
@@ -34,13 +29,22 @@ Sequence Cut(const ContinuationRequest& request, const TokenIds& continuation, s
   return {context.last(std::min(room, context.size())), continuation};
 }
 
-std::vector<Sequence> SequencesOf(std::span<const ContinuationRequest> requests) {
-  std::vector<Sequence> sequences;
+std::vector<ContinuedRequest> CutRequests(std::span<const ContinuationRequest> requests) {
+  std::vector<ContinuedRequest> cut;
   for (size_t i = 0; i < requests.size(); ++i) {
     for (const TokenIds& continuation : requests[i].continuations)
-      sequences.push_back(Cut(requests[i], continuation, i));
+      cut.push_back(Cut(requests[i], continuation, i));
   }
-  return sequences;
+  return cut;
+}
+
+// `first` position of the scored tokens in sequence `index`.
+void RequireFinite(std::span<const TokenScore> scores, size_t index, size_t first) {
+  for (size_t t = 0; t < scores.size(); ++t) {
+    if (std::isfinite(scores[t].log_prob)) continue;
+    throw Error(ErrorKind::kNumeric, Place().Item(fmt::format("sequence {}", index)),
+                fmt::format("the log-probability of its token {} is {}", first + t, scores[t].log_prob));
+  }
 }
 
 }  // namespace
@@ -70,42 +74,57 @@ std::vector<std::vector<TokenScore>> Scorer::ScoreTokens(std::span<const ScoreRe
       scores.push_back(std::move(request));
     }
   }
-  for (size_t i = 0; i < scores.size(); ++i) {
-    for (size_t t = 0; t < scores[i].size(); ++t) {
-      if (std::isfinite(scores[i][t].log_prob)) continue;
-      throw Error(ErrorKind::kNumeric, Place().Item(fmt::format("sequence {}", i)),
-                  fmt::format("the log-probability of its token {} is {}", requests[i].first_scored + t,
-                              scores[i][t].log_prob));
-    }
-  }
+  for (size_t i = 0; i < scores.size(); ++i) RequireFinite(scores[i], i, requests[i].first_scored);
   return scores;
 }
 
 ForwardJob Scorer::JobOf(std::span<const ContinuationRequest> requests) {
-  ForwardJob job;
-  for (const Sequence& sequence : SequencesOf(requests)) {
-    ++job.sequences;
-    job.rows += sequence.rows();
-    job.longest = std::max(job.longest, sequence.rows());
-    job.scored += sequence.continuation.size();
+  const std::vector<ContinuedRequest> cut = CutRequests(requests);
+  return Decoder::JobOf(PrefixTree(cut));
+}
+
+// Every input by itself, with all its tokens.
+std::vector<std::vector<TokenScore>> Scorer::ScoreEach(std::span<const ContinuedRequest> requests) const {
+  std::vector<TokenIds> ids;
+  std::vector<ScoreRequest> flat;
+  ids.reserve(requests.size());
+  for (const ContinuedRequest& request : requests) {
+    TokenIds& joined = ids.emplace_back(request.context.begin(), request.context.end());
+    joined.insert(joined.end(), request.continuation.begin(), request.continuation.end());
+    flat.push_back({joined, request.context.size()});
   }
-  return job;
+  return ScoreTokens(flat);
+}
+
+std::vector<std::vector<TokenScore>> Scorer::ScoreShared(std::span<const ContinuedRequest> requests,
+                                                         size_t& computed) const {
+  const size_t step = requests_per_batch_ > 0 ? requests_per_batch_ : std::max<size_t>(1, requests.size());
+  const size_t batches = (requests.size() + step - 1) / step;
+  Progress progress("scoring", batches * decoder_.source().config().num_hidden_layers);
+  std::vector<std::vector<TokenScore>> scores;
+  for (size_t begin = 0; begin < requests.size(); begin += step) {
+    const PrefixTree tree(requests.subspan(begin, std::min(step, requests.size() - begin)));
+    computed += tree.rows();
+    const auto on_layer = [&](size_t layer) { progress.Step(fmt::format("layer {}", layer)); };
+    for (auto& request : decoder_.ScoreTree(tree, on_layer, repeats_ || batches > 1))
+      scores.push_back(std::move(request));
+  }
+  for (size_t i = 0; i < scores.size(); ++i) RequireFinite(scores[i], i, requests[i].context.size());
+  return scores;
 }
 
 std::vector<std::vector<ContinuationScore>> Scorer::LogLikelihoods(
     std::span<const ContinuationRequest> requests, ScoreCounts* counts) const {
-  std::vector<TokenIds> ids;
-  std::vector<ScoreRequest> flat;
-  const std::vector<Sequence> sequences = SequencesOf(requests);
-  ids.reserve(sequences.size());
-  for (const Sequence& sequence : sequences) {
-    TokenIds& joined = ids.emplace_back(sequence.context.begin(), sequence.context.end());
-    joined.insert(joined.end(), sequence.continuation.begin(), sequence.continuation.end());
-    flat.push_back({joined, sequence.context.size()});
-    if (counts != nullptr) counts->asked += sequence.rows();
-    if (counts != nullptr) counts->computed += sequence.rows();
+  const std::vector<ContinuedRequest> cut = CutRequests(requests);
+  ScoreCounts tokens;
+  for (const ContinuedRequest& request : cut) tokens.asked += request.rows();
+  if (sharing_ == Sharing::kNone) tokens.computed = tokens.asked;
+  const std::vector<std::vector<TokenScore>> scores =
+      sharing_ == Sharing::kNone ? ScoreEach(cut) : ScoreShared(cut, tokens.computed);
+  if (counts != nullptr) {
+    counts->asked += tokens.asked;
+    counts->computed += tokens.computed;
   }
-  const std::vector<std::vector<TokenScore>> scores = ScoreTokens(flat);
 
   std::vector<std::vector<ContinuationScore>> results;
   auto next = scores.begin();

@@ -27,12 +27,16 @@ struct ScoreCounts {
   size_t asked = 0, computed = 0;
 };
 
+// Whether LogLikelihoods computes what requests have in common once. Never changes a result.
+enum class Sharing : uint8_t { kNone, kPrefixes };
+
 class Scorer {
  public:
   // `requests_per_batch` 0: all at once, each layer read once, cut by the decoder's memory budget alone. Never
   // changes a result. `repeats`: other calls on the same decoder follow.
-  explicit Scorer(const Decoder& decoder, size_t requests_per_batch = 0, bool repeats = false)
-      : decoder_(decoder), requests_per_batch_(requests_per_batch), repeats_(repeats) {}
+  explicit Scorer(const Decoder& decoder, size_t requests_per_batch = 0, bool repeats = false,
+                  Sharing sharing = Sharing::kPrefixes)
+      : decoder_(decoder), requests_per_batch_(requests_per_batch), repeats_(repeats), sharing_(sharing) {}
 
   // Log-probability of every scored token of every request, in order. Throws Error{kNumeric} when one is
   // not finite: never a mean over the rest.
@@ -41,20 +45,25 @@ class Scorer {
                                                    const RowObserver& observer = {}) const;
 
   // [request][continuation]. Throws Error{kContent} for an empty context or continuation, or one longer
-  // than max_length.
+  // than max_length. A batch counts continuations. `counts` is added to.
   std::vector<std::vector<ContinuationScore>> LogLikelihoods(std::span<const ContinuationRequest> requests,
                                                              ScoreCounts* counts = nullptr) const;
 
-  // What LogLikelihoods asks of the decoder. Throws what it throws for the requests.
+  // What LogLikelihoods asks of the decoder, all at once and sharing prefixes. Throws what it throws for the requests.
   static ForwardJob JobOf(std::span<const ContinuationRequest> requests);
 
   const Decoder& decoder() const { return decoder_; }
   size_t requests_per_batch() const { return requests_per_batch_; }
 
  private:
+  std::vector<std::vector<TokenScore>> ScoreEach(std::span<const ContinuedRequest> requests) const;
+  std::vector<std::vector<TokenScore>> ScoreShared(std::span<const ContinuedRequest> requests,
+                                                   size_t& computed) const;
+
   const Decoder& decoder_;
   size_t requests_per_batch_;
   bool repeats_;
+  Sharing sharing_;
 };
 
 }  // namespace lowbit

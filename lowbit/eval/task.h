@@ -31,10 +31,10 @@ struct TaskResult {
   std::string protocol;   // everything that must be equal for two numbers to be comparable
   std::string data_hash;  // SHA-256 of the text
   std::vector<Measurement> measurements;
-  std::string counted = "tokens";  // what the measurements' n are
-  std::vector<Measurement> parts;  // of subsets, by their names: MMLU's subjects
-  std::vector<ItemScore> items;    // of a multiple-choice task, in order
-  ScoreCounts tokens;              // of a multiple-choice task
+  std::string counted = "tokens";       // what the measurements' n are
+  std::vector<Measurement> parts = {};  // of subsets, by their names: MMLU's subjects
+  std::vector<ItemScore> items = {};    // of a multiple-choice task, in order
+  ScoreCounts tokens = {};              // of a multiple-choice task
 };
 
 // What the user may set. Zero means the task's default.
