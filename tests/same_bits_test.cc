@@ -64,6 +64,29 @@ TEST(SameBits, PerplexityOfTheDemoModel) {
   for (const Flags& way : ways) EXPECT_EQ(Metrics(RunWith(eval, way)), want) << Shown(way);
 }
 
+// Scores of every choice of every item, and what they come to.
+std::string Samples(const Outcome& outcome) {
+  Json json = Json::parse(outcome.out);
+  std::string text;
+  for (const Json& result : json.at("results"))
+    text += result.at("metrics").dump() + result.at("samples").dump();
+  return text;
+}
+
+TEST(SameBits, MultipleChoiceOfTheDemoModel) {
+  ASSERT_EQ(kDataIsSet, 0);
+  const Flags eval = {
+      "eval", kDemo,           "--tasks", "piqa,winogrande,arc_easy", "--limit", "4", "--json", "--compute",
+      "f32",  "--log-samples", "-q"};
+  const std::string want = Samples(RunWith(eval, {}));
+  std::vector<Flags> ways = Ways();
+  for (const char* batch : {"1", "8"}) {
+    ways.push_back({"--batch-size", batch});
+    ways.push_back({"--batch-size", batch, "--ram", "min", "-t", "1"});
+  }
+  for (const Flags& way : ways) EXPECT_EQ(Samples(RunWith(eval, way)), want) << Shown(way);
+}
+
 TEST(SameBits, DivergenceOfAnArtefact) {
   const TempFolder folder("bits");
   const std::string artefact = folder / "q";

@@ -35,7 +35,7 @@ class ScriptedTask : public Task {
   std::string Name() const override { return name_; }
   std::string DataHash() const override { return std::string(64, '0'); }
   std::string Settings() const override { return name_; }
-  ForwardJob Job(const Tokenizer&) const override { return {}; }
+  ForwardJob Job(const Tokenizer&, const ModelConfig&) const override { return {}; }
   TaskResult Run(const Scorer&, const Tokenizer&, Reference*) const override {
     return {name_, "scripted", DataHash(), {behaviour_()}};
   }
@@ -124,6 +124,34 @@ TEST_F(RunPlanTest, MethodsThatFollowEachOtherAreBothNamedInTheRow) {
   const std::vector<CellRow> rows = Rows([] { return Measurement{"perplexity", 2, std::nullopt, 1, false}; });
   ASSERT_EQ(rows.size(), 1u);
   EXPECT_EQ(rows[0].method, "awq+gptq");
+}
+
+TEST_F(RunPlanTest, AMultipleChoiceTaskHasARowOfItsMetrics) {
+  fs::create_directories(folder_.File("data/piqa"));
+  folder_.Write("data/piqa/valid.jsonl",
+                "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b c\",\"label\":0}\n"
+                "{\"goal\":\"h\",\"sol1\":\"a\",\"sol2\":\"b\",\"label\":1}\n"
+                "{\"goal\":\"i\",\"sol1\":\"a\",\"sol2\":\"b\",\"label\":1}\n");
+  folder_.Write("study.yaml",
+                "study: s\nmodels: [" + kDemo +
+                    "]\nrecipes: [full, rtn-w4-g64]\ntasks: [{task: piqa, limit: 2}]\ndata: data\n");
+  const StudyPlan plan = MakePlan(ReadStudyFile(folder_.File("study.yaml")), threads_);
+  EXPECT_GT(EstimateCosts(plan, *backend_).at(0).seconds, 0);
+  ResultsDb results = ResultsDb::Open(folder_.File("results.db"), ResultsDb::Mode::kWrite);
+  RunPlan(plan, folder_.path(), results, *backend_, [](const CellRow&, size_t, size_t) {});
+  const std::vector<CellRow> rows = results.All();
+  ASSERT_EQ(rows.size(), 2u);
+  for (const CellRow& row : rows) {
+    EXPECT_EQ(row.status, CellStatus::kDone) << row.error;
+    EXPECT_EQ(row.task, "piqa");
+    ASSERT_EQ(row.metrics.size(), 2u);
+    EXPECT_EQ(row.metrics[0].name, "acc");
+    EXPECT_EQ(row.metrics[1].name, "acc_norm");
+    EXPECT_EQ(row.metrics[0].n, 2u);
+    EXPECT_TRUE(row.metrics[0].standard_error.has_value());
+    EXPECT_THAT(row.protocol, HasSubstr("2 of 1838 items (the first 2), 0-shot, no BOS"));
+  }
+  EXPECT_EQ(rows[0].protocol, rows[1].protocol);  // one column of the report
 }
 
 TEST_F(RunPlanTest, ADiskThatCannotBeWrittenEndsTheStudyWithoutARow) {

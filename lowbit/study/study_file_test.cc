@@ -20,6 +20,33 @@ StudyFile Study(const std::string& recipes) {
   return ParseStudyFile(text, "study.yaml", [](const StudyTask&) {});
 }
 
+TEST(StudyTasks, MultipleChoiceHasKeysOfItsOwn) {
+  const auto read = [](const std::string& task, const TaskCheck& check) {
+    return ParseStudyFile("study: s\nmodels: [m]\nrecipes: [full]\ntasks:\n  - " + task + "\n", "study.yaml",
+                          check);
+  };
+  const auto unchecked = [](const StudyTask&) {};
+  const StudyFile study = read("{task: mmlu, num_fewshot: 5, limit: 20, bos: off}", unchecked);
+  EXPECT_EQ(study.tasks[0].options.shots, 5u);
+  EXPECT_EQ(study.tasks[0].options.limit, 20u);
+  EXPECT_EQ(study.tasks[0].options.bos, BosRule::kOff);
+  EXPECT_EQ(read("{task: mmlu, num_fewshot: 0}", unchecked).tasks[0].options.shots, 0u);
+  EXPECT_EQ(read("piqa", unchecked).tasks[0].options.shots, std::nullopt);
+  const auto refusal = [&](const std::string& task) {
+    try {
+      read(task, &RequireTask);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::kContent) << e.what();
+      return std::string(e.what());
+    }
+    return std::string("no error");
+  };
+  EXPECT_THAT(refusal("{task: piqa, bos: maybe}"), HasSubstr("'maybe', expected auto, on or off"));
+  const std::string text = "text:" + std::string(LOWBIT_SOURCE_DIR) + "/data/README.md";
+  EXPECT_THAT(refusal("{task: '" + text + "', limit: 5}"), HasSubstr("line 5"));
+  EXPECT_THAT(refusal("{task: '" + text + "', limit: 5}"), HasSubstr("a limit is for multiple-choice tasks"));
+}
+
 std::vector<std::string> RecipesOf(const StudyFile& study) {
   std::vector<std::string> texts;
   for (const Recipe& recipe : study.recipes) texts.push_back(recipe.Text());
