@@ -34,13 +34,15 @@ using PackedTensors = std::map<std::string, PackedTensor>;  // full tensor name 
 struct OutputErrors {
   std::string rows;  // which ones: their hash and how they were computed
   // Of a linear, by its name in the layer: ‖X (W - Ŵ)ᵀ‖² / ‖X Wᵀ‖², Frobenius norms; experts' together, those that
-  // saw any of the rows ("mlp.experts.up_proj"). Under kWholeLayer ‖y - ŷ‖² / ‖y - x‖² of the layer's output.
+  // saw any of the rows ("mlp.experts.up_proj"). Where what it reads is rounded, under its name and kOfInputs what that
+  // alone does: ‖(X - X̂) Wᵀ‖² / ‖X Wᵀ‖². Under kWholeLayer ‖y - ŷ‖² / ‖y - x‖² of the layer's output.
   // Absent where the denominator is 0.
   std::map<std::string, double> relative;
 
   bool operator==(const OutputErrors&) const = default;
 };
 inline constexpr std::string_view kWholeLayer = "layer";
+inline constexpr std::string_view kOfInputs = " inputs";
 
 // What one file holds: what takes the place of tensors of the base checkpoint.
 struct LayerPatch {

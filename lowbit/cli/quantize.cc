@@ -145,9 +145,10 @@ int RunQuantize(const Options& options) {
 
 std::string Footer() {
   std::string text =
-      "Recipes: METHOD-wBITS-gGROUP or METHOD-wBITS-channel, then -sym, then :option=value,...; or billm, "
-      "then\n"
-      "options\nMethods:";
+      "Recipes: METHOD-wBITS-gGROUP or METHOD-wBITS-channel, then -sym, then :option=value,...; wBITSaBITS "
+      "also\n"
+      "rounds what linears read to integers; smoothquant-w8a8, and billm, which names no bits; awq+gptq-…,\n"
+      "smoothquant+gptq-…\nMethods:";
   for (const Method* method : Methods()) {
     const MethodInfo info = method->Info();
     const std::string bits =
@@ -160,6 +161,9 @@ std::string Footer() {
          "  scale=f16|f32         type of the scales\n"
          "  grid=gptq|awq|absmax|rot|full, range=minmax|mse|hdiag    how levels follow from weights; hdiag\n"
          "                        weighs errors by how large each input is and needs --calib\n"
+         "  activations=token|tensor    scales of rounded inputs: each token's own, or one from --calib\n"
+         "  transform=none|hadamard     weights and what they read are rotated first\n"
+         "  alpha=0.5, smooth=norms|attn_in|mlp_in|down|all|off    of smoothquant\n"
          "  act_order=, static_groups=, fresh_range=true|false, damp=0.01, sink_weight=256\n"
          "                        of gptq (docs/methods.md)\n"
          "  exact=true|false, block=128, damp=0.01    of billm, and of the others only head and scale\n"
@@ -170,6 +174,7 @@ std::string Footer() {
          "  rtn@study-w4-channel  scale=f32; no groups, which that code ignores\n"
          "  gptq@study-w4-g128    act_order=true; fresh_range=false unless groups are multiples of 128\n"
          "  awq@study-w4-g128     scale=f32\n"
+         "  smoothquant@study-w8a8    smooth=off, scale=f32: the published driver never smooths\n"
          "  They do not set: bf16 arithmetic of RTN and AWQ (ours is f32); texts, all of C4: 128 windows of\n"
          "  2048 tokens for GPTQ, blocks of 512 made of short texts for AWQ\n"
          "Examples:\n"

@@ -90,6 +90,23 @@ TEST_F(Inputs, OfManyBitsChangeLittleOnEveryModel) {
   }
 }
 
+TEST_F(Inputs, WhatRoundingThemLosesIsMeasuredByItself) {
+  const std::string eight = "smoothquant-w8a8:smooth=all", four = "rtn-w8a4-channel-sym",
+                    weights = "rtn-w8-channel-sym";
+  Make({eight, four, weights});
+  const auto errors = [&](const std::string& recipe) {
+    return results_.at(recipe).info.files.at(LayerFileName(1)).output_errors;
+  };
+  for (const char* linear : {"self_attn.q_proj", "self_attn.o_proj", "mlp.down_proj"}) {
+    const std::string inputs = linear + std::string(kOfInputs);
+    EXPECT_LT(errors(eight).at(inputs), 1e-3) << linear;
+    EXPECT_GT(errors(four).at(inputs), 20 * errors(eight).at(inputs)) << linear;
+    EXPECT_DOUBLE_EQ(errors(four).at(linear), errors(weights).at(linear)) << "of the weights alone";
+    EXPECT_FALSE(errors(weights).contains(inputs));
+  }
+  EXPECT_GT(errors(four).at("layer"), errors(weights).at("layer"));
+}
+
 TEST_F(Inputs, GptqSeesTheRotatedOnes) {
   const std::string rotated = "gptq-w2-g32:transform=hadamard", nearest = "rtn-w2-g32:transform=hadamard",
                     weighted = "rtn-w2-g32:range=hdiag,transform=hadamard";

@@ -51,6 +51,9 @@ class Unscale {
     for (size_t j = 0; j < columns_.size(); ++j) row[j] /= columns_[j];
   }
 
+  // What the inputs were divided by; empty: nothing.
+  std::span<const float> columns() const { return columns_; }
+
  private:
   std::span<const float> columns_, rows_;
   size_t heads_ = 1;  // query heads that read one key/value head: they have the same scales
@@ -174,6 +177,29 @@ double HeldOutStream::LinearError(const LayerStep& step, const std::string& line
                          });
 }
 
+// ‖(X - X̂) Wᵀ‖², X̂ the inputs as the packed matrix takes them.
+double HeldOutStream::InputError(const LayerStep& step, const std::string& linear, const Weight& weight,
+                                 const PackedTensor& packed, const ScalesByTap& scales) const {
+  const Unscale unscale(layout(), model_.config().head_dim, step, linear, scales);
+  const MatView<const float> x = inputs_.find(step.tap)->second.view();
+  const InputForm& form = packed.input;
+  Matrix lost(x.rows, x.cols);
+  backend_.threads().For(x.rows, [&](size_t t) {
+    const std::span<float> row = lost.view().RowSpan(t);
+    std::ranges::copy(x.RowSpan(t), row.begin());
+    for (size_t j = 0; j < unscale.columns().size(); ++j) row[j] /= unscale.columns()[j];
+    if (form.rotation > 0) RotateRow(row, form.rotation);
+    std::vector<int8_t> integers(row.size());
+    const float scale = RoundInputs(row, form.bits, form.scale, integers);
+    for (size_t j = 0; j < row.size(); ++j) row[j] = scale * static_cast<float>(integers[j]);
+    if (form.rotation > 0) RotateRow(row, form.rotation);
+    for (size_t j = 0; j < unscale.columns().size(); ++j) row[j] *= unscale.columns()[j];
+    for (size_t j = 0; j < row.size(); ++j) row[j] = x.Row(t)[j] - row[j];
+  });
+  return SquaredProducts(lost.view(), packed.rows,
+                         [&](size_t r, MatView<float> row) { RowsToFloat(weight, r, row); });
+}
+
 // ‖y - ŷ‖² of the layer's output.
 double HeldOutStream::LayerError(const LayerWeights& weights, const LayerPatch& patch) const {
   LayerWeights base = weights;
@@ -206,6 +232,12 @@ OutputErrors HeldOutStream::Measure(const LayerWeights& weights, const LayerPatc
       Sums& sums = linears[WithoutExpert(reader)];
       sums.error += LinearError(step, reader, weights, patch, scales);
       sums.output += outputs_.find(reader)->second;
+      const auto packed = patch.packed.find(TensorOf(index_, reader));
+      if (packed == patch.packed.end() || packed->second.input.bits == 0) continue;
+      Sums& of_inputs = linears[WithoutExpert(reader) + std::string(kOfInputs)];
+      const Weight& weight = weights.linears.find(reader)->second;
+      of_inputs.error += InputError(step, reader, weight, packed->second, scales);
+      of_inputs.output += outputs_.find(reader)->second;
     }
   }
   OutputErrors errors{key_, {}};

@@ -34,10 +34,20 @@ std::string Grouping(const CellRow& row) {
   return row.group_size == 0 ? "channel" : fmt::format("g{}", row.group_size);
 }
 
-// "rtn g128", "rtn channel sym", "rtn g64 head=w8-g64": what a line of a chart keeps fixed.
+// "awq+gptq", " a8": of a recipe "awq+gptq-w4a8-g64" how it begins, and the bits of activations where it has some.
+std::pair<std::string, std::string> MethodAndInputs(const CellRow& row) {
+  const std::string main = row.recipe.substr(0, row.recipe.find(':'));
+  const size_t bits = main.find("-w");
+  if (bits == std::string::npos) return {row.method, ""};
+  const size_t end = std::min(main.find('-', bits + 1), main.size()), inputs = main.find('a', bits);
+  return {main.substr(0, bits), inputs < end ? " " + main.substr(inputs, end - inputs) : ""};
+}
+
+// "rtn g128", "rtn channel sym", "gptq a8 g64", "rtn g64 head=w8-g64": what a line of a chart keeps fixed.
 std::string Series(const CellRow& row) {
   if (row.method == "full") return "";
-  std::string series = row.method + " " + Grouping(row);
+  const auto [method, inputs] = MethodAndInputs(row);
+  std::string series = method + inputs + " " + Grouping(row);
   if (row.symmetric) series += " sym";
   if (const size_t colon = row.recipe.find(':'); colon != std::string::npos) {
     series += " " + row.recipe.substr(colon + 1);

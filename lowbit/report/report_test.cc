@@ -65,6 +65,24 @@ TEST(Report, ASeriesIsTheRecipeWithoutItsBits) {
   EXPECT_EQ(report.models[0].rows[2].grouping, "channel");
 }
 
+TEST(Report, ASeriesTellsChainsAndBitsOfActivationsApart) {
+  std::vector<CellRow> rows = {Perplexity(kSmall, "full", 16, 0, 1)};
+  for (const char* recipe : {"smoothquant-w8a8", "smoothquant-w4a8", "smoothquant-w4a4:alpha=0.8",
+                             "gptq-w4a8-g64", "smoothquant+gptq-w4a8-g64", "billm"}) {
+    rows.push_back(Perplexity(kSmall, "gptq", 4, std::string_view(recipe).ends_with("g64") ? 64 : 0, 1));
+    rows.back().recipe = recipe;
+    rows.back().key = recipe;
+  }
+  const ReportModel model = Build(rows).models[0];
+  const auto series = [&](const char* recipe) { return Find(model, recipe).series; };
+  EXPECT_EQ(series("smoothquant-w8a8"), "smoothquant a8 channel");
+  EXPECT_EQ(series("smoothquant-w4a8"), "smoothquant a8 channel");
+  EXPECT_EQ(series("smoothquant-w4a4:alpha=0.8"), "smoothquant a4 channel alpha=0.8");
+  EXPECT_EQ(series("gptq-w4a8-g64"), "gptq a8 g64");
+  EXPECT_EQ(series("smoothquant+gptq-w4a8-g64"), "smoothquant+gptq a8 g64");
+  EXPECT_EQ(series("billm"), "gptq channel") << "the method of the row where the recipe names no bits";
+}
+
 TEST(Report, DifferencesAreToFullPrecisionOfTheSameColumn) {
   const Report report = Build({Perplexity(kSmall, "rtn", 4, 128, 90), Perplexity(kSmall, "full", 16, 0, 80),
                                Accuracy(kSmall, "full", 16, 0, 0.5), Accuracy(kSmall, "rtn", 4, 128, 0.4)});

@@ -88,7 +88,7 @@ class Lister {
   }
 
   void ReadGrid(const YamlReader& entry) {
-    entry.Map({"methods", "bits", "groups", "symmetric", "options", "rules", "skip_refused"});
+    entry.Map({"methods", "bits", "activations", "groups", "symmetric", "options", "rules", "skip_refused"});
     std::vector<GridKey> keys = KeysOf(entry);
     const std::string rules = entry.Has("rules") ? RulesOf(entry.Get("rules")) : "";
     const bool skips = entry.Has("skip_refused") && entry.Get("skip_refused").Bool();
@@ -130,6 +130,9 @@ class Lister {
       return text;
     });
     add("bits", [](const YamlReader& value) { return fmt::format("-w{}", value.Count()); });
+    or_nothing("activations", [](const YamlReader& value) {
+      return value.Text() == "none" ? std::string() : fmt::format("a{}", value.Count());
+    });
     add("groups", [](const YamlReader& value) {
       return value.Text() == "channel" ? "-channel" : fmt::format("-g{}", value.Count());
     });

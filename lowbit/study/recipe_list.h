@@ -3,6 +3,7 @@
 //   - rtn-w4-g128
 //   - {recipe: gptq-w3-g64, rules: {layers.0-3: w8-g64, tensor.down_proj: w4-g64}}
 //   - {methods: [rtn, gptq], bits: [4, 3], groups: [channel, 64], skip_refused: true}
+//   - {methods: gptq, bits: 4, activations: [none, 8, 4], groups: 64}
 #pragma once
 
 #include <string>

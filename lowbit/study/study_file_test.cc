@@ -74,11 +74,12 @@ TEST(StudyRecipes, AGridTakesOptionsOfMethodsAndOfAllAndOneValueWithoutAList) {
   EXPECT_THAT(
       RecipesOf(Study("\n- methods: [awq+gptq, 'gptq:act_order=true', gptq@study]\n  bits: 3\n"
                       "  groups: 64\n  symmetric: false\n  options: ['', 'range=hdiag']\n"
-                      "- {methods: rtn, bits: 8, groups: channel, symmetric: [false, true]}")),
+                      "- {methods: rtn, bits: 8, groups: channel, symmetric: [false, true]}\n"
+                      "- {methods: gptq, bits: 4, activations: [none, 8, 4], groups: 64}")),
       ElementsAre("awq+gptq-w3-g64", "awq+gptq-w3-g64:range=hdiag", "gptq-w3-g64:act_order=true",
                   "gptq-w3-g64:act_order=true,range=hdiag", "gptq-w3-g64:act_order=true,fresh_range=false",
                   "gptq-w3-g64:act_order=true,fresh_range=false,range=hdiag", "rtn-w8-channel",
-                  "rtn-w8-channel-sym"));
+                  "rtn-w8-channel-sym", "gptq-w4-g64", "gptq-w4a8-g64", "gptq-w4a4-g64"));
 }
 
 TEST(StudyRecipes, WhatTheGrammarRefusesIsAnErrorOrLeftOutWithItsReason) {
