@@ -69,10 +69,13 @@ def main():
     parser.add_argument("--mmlu", action="append", default=[])
     parser.add_argument("--bound", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--prefix-token", type=int,
+                        help="id that stands for an empty context, where no tokenizer_config.json names bos or eos")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     lm_eval_local.install(args.data)
-    model = lm_eval.api.registry.get_model("hf")(pretrained=args.model, dtype="float32", device="cpu", batch_size=1)
+    model = lm_eval.api.registry.get_model("hf")(pretrained=args.model, dtype="float32", device="cpu", batch_size=1,
+                                                      prefix_token_id=args.prefix_token)
     well = True
     for task in args.task if args.task is not None else lm_eval_local.TASKS:
         ours = run_lowbit(args, task, args.data, 0)

@@ -80,9 +80,10 @@ def main():
                 by_subject.setdefault(row["subject"], []).append(row)
             names = lm_eval_local.subjects(args.data)
             assert sorted(by_subject) == names
+            tasks = lm_eval_local.load([f"mmlu_{subject}" for subject in names])
             items = differ = 0
             for subject in names:
-                task = lm_eval_local.load([f"mmlu_{subject}"])[f"mmlu_{subject}"]
+                task = tasks[f"mmlu_{subject}"]
                 counts = compare(subject, by_subject[subject], rendered_by_harness(task, args.mmlu_shots))
                 items, differ = items + counts[0], differ + counts[1]
         print(f"{name}: {items} items, {differ} differ", flush=True)

@@ -120,6 +120,18 @@ TEST_F(ForwardPlanTest, WorkIsWhatTheSizesSay) {
   EXPECT_NEAR(Plan(job, uint64_t{1} << 40).flop / 2048e9, 63.97 + 2.15 - 2 * 151936 * 5120 / 1e9, 0.02);
 }
 
+// Many short branches: keys are packed some at a time, and those of the way to a branch are held twice.
+TEST_F(ForwardPlanTest, BranchesTakeTheWayToThemAndNoMorePackedKeysThanABundle) {
+  ForwardJob job{.sequences = 40000, .rows = 1'000'000, .longest = 256, .scored = 800'000};
+  const uint64_t plain = Plan(job, uint64_t{1} << 40).working;
+  job.branches = true;
+  const uint64_t shorter = Plan(job, uint64_t{1} << 40).working;
+  EXPECT_LT(shorter, plain);
+  job.longest = 1256;
+  const uint64_t key_value_bytes = 2 * 8 * 128 * sizeof(float);
+  EXPECT_GE(Plan(job, uint64_t{1} << 40).working, shorter + 2 * 1000 * key_value_bytes);
+}
+
 TEST_F(ForwardPlanTest, ComparingHeadsCountsTheRowsAndTheProductsThatItTakes) {
   ForwardJob job = WikiText();
   const ForwardPlan alone = Plan(job, uint64_t{1} << 40);
