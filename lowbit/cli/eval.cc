@@ -252,8 +252,9 @@ void AddEvalCommand(CLI::App& app) {
                       "folder of data sets (default: $LOWBIT_DATA, then those that ship with lowbit)");
   command->add_flag("--divergence", options->divergence,
                     "also how far an artefact's predictions are from those of its own base, token by token");
-  command->add_flag("--json", options->json, "machine-readable output on stdout");
-  command->add_flag("--log-samples", options->log_samples, "with --json: also every item's scores");
+  CLI::Option* json = command->add_flag("--json", options->json, "machine-readable output on stdout");
+  command->add_flag("--log-samples", options->log_samples, "with --json: also every item's scores")
+      ->needs(json);
   options->compute.AddTo(*command, "auto");
   options->memory.AddTo(*command);
   command->add_flag(
