@@ -3,12 +3,14 @@
 """BiLLM as it was published, in PyTorch and f32, to compare lowbit's with.
 
   python3 oracle/billm_reference.py capture MODEL TEXTS.jsonl WINDOWS OUT   weights and Gram matrices of two layers
-  python3 oracle/billm_reference.py compare BENCH OUT [f64]                 planes, values and losses against billm_bench
+  python3 oracle/billm_reference.py compare BENCH OUT [f64] [plus]          planes, values and losses against billm_bench
 
 Written from the formulas of docs/methods.md: every binarization over the whole block with a mask, 49 numbers of salient
 columns and 81 thresholds tried one after the other, Hessian and its factor in f32 by torch.linalg.cholesky,
-cholesky_inverse and cholesky(upper=True), blocks of 128 columns. `f64`: the factor alone in f64, the rest as it is. needs
-torch, numpy and, for `capture`, transformers. BENCH is the program billm_bench, OUT a folder.
+cholesky_inverse and cholesky(upper=True), blocks of 128 columns. `f64`: everything in f64,
+which says how much of the difference is the original's own rounding. `plus`: the sign of 0 is +, as a bit must have it; the
+original's is 0, so that a weight may stay at the mean: that happens in salient columns, where two of four weights of a row
+are the same. needs torch, numpy and, for `capture`, transformers. BENCH is the program billm_bench, OUT a folder.
 """
 import json
 import subprocess
@@ -23,6 +25,10 @@ LINEARS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_att
 WINDOW, BLOCK, MOST, DAMP = 2048, 128, 50, 0.01
 
 
+def sign(x):
+    return torch.where(x < 0, -1, 1) if "plus" in sys.argv else torch.sign(x)
+
+
 def binarize(x, mask, order):
     """Row by row over the mask: mean and mean distance from it, `order` times on what is left. 0 outside."""
     count = mask.sum(1, keepdim=True).clamp(min=1)
@@ -32,7 +38,7 @@ def binarize(x, mask, order):
         mean = left.sum(1, keepdim=True) / count
         centred = (left - mean) * mask
         scale = centred.abs().sum(1, keepdim=True) / count
-        total = total + (mean + scale * torch.sign(centred)) * mask
+        total = total + (mean + scale * sign(centred)) * mask
     return total
 
 
@@ -52,7 +58,7 @@ def split(s):
     twice = binarize(s, salient, 2)
     rest = (s * ~salient).abs()
     least, best = float("inf"), None
-    for threshold in torch.quantile(rest.flatten(), torch.linspace(0.1, 0.9, 81)):
+    for threshold in torch.quantile(rest.flatten(), torch.linspace(0.1, 0.9, 81, dtype=rest.dtype)):
         centre, tail = (rest < threshold) & ~salient, (rest >= threshold) & ~salient
         error = ((s - binarize(s, centre, 1) - binarize(s, tail, 1) - twice) ** 2).mean()
         if error < least:
@@ -65,12 +71,12 @@ def inverse_factor(h, dtype):
     diagonal = torch.arange(h.shape[0])
     h[diagonal, diagonal] += DAMP * torch.mean(torch.diag(h))
     h = torch.cholesky_inverse(torch.linalg.cholesky(h))
-    return torch.linalg.cholesky(h, upper=True).float()
+    return torch.linalg.cholesky(h, upper=True)
 
 
 def billm(weight, h, exact, dtype):
     """weight [out, in] and h [in, in]. Returns planes (0 centre, 1 tail, 2 salient), values and the printed error."""
-    w, h = weight.clone(), h.clone()
+    w, h = weight.to(dtype, copy=True), h.clone()
     dead = torch.diag(h) == 0
     h[dead, dead] = 1
     w[:, dead] = 0
@@ -163,6 +169,6 @@ if __name__ == "__main__":
     if mode == "capture":
         capture(rest[0], rest[1], int(rest[2]), rest[3])
     elif mode == "compare":
-        compare(rest[0], rest[1], torch.float64 if rest[2:] == ["f64"] else torch.float32)
+        compare(rest[0], rest[1], torch.float64 if "f64" in rest[2:] else torch.float32)
     else:
         sys.exit(__doc__)

@@ -87,6 +87,17 @@ TEST(Inspect, ArtefactIsShownWithItsBase) {
   EXPECT_EQ(ToJson(in, false).at("artefact").at("recipe"), "rtn-w4-g32");
 }
 
+TEST(Inspect, BitsOfCodesAreShownWhereTheyAreCounted) {
+  Inspection in = Inspect(kModels + "tiny-qwen3");
+  in.artefact.emplace();
+  in.artefact->quantized_weights = 1000;
+  EXPECT_TRUE(ToJson(in, false).at("artefact").at("code_bits_per_weight").is_null());
+  EXPECT_EQ(ToText(in, false).find("bits of code"), std::string::npos);
+  in.artefact->code_bits = 1094;
+  EXPECT_EQ(ToJson(in, false).at("artefact").at("code_bits_per_weight"), 1.094);
+  EXPECT_THAT(ToText(in, false), HasSubstr("planes       1.094 bits of code each, as papers count"));
+}
+
 TEST(Inspect, ShowsWhatLayersLoseTheWorstFirst) {
   const TestFolder folder;
   const std::string out = folder.File("q");

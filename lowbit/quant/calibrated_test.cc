@@ -404,14 +404,18 @@ TEST_P(CalibratedOn, BillmIsNearerToTheModelThanOneBitWithoutData) {
     EXPECT_GT(info.CodeBitsPerWeight(), 1.0);
     EXPECT_LT(info.CodeBitsPerWeight(), 2.0);
     EXPECT_GT(info.BitsPerQuantizedWeight(), 2.0 + 7 * 16 / 128.0);  // one group may be less than 128 columns
-    uint64_t bits = 0;
+    uint64_t bits = 0, bytes = 0;
     const auto source = OpenModel(folder.File(recipes[i]));
     for (size_t l = 0; l < info.layers; ++l) {
       const LayerWeights weights = source->Layer(l);
-      for (const auto& [name, weight] : weights.linears)
-        bits += std::get<std::shared_ptr<const PackedTensor>>(weight)->CodeBits();
+      for (const auto& [name, weight] : weights.linears) {
+        const PackedTensor& packed = *std::get<std::shared_ptr<const PackedTensor>>(weight);
+        bits += packed.CodeBits();
+        bytes += packed.codes.size() + 2 * packed.scales.size() + packed.salient.size();
+      }
     }
     EXPECT_EQ(info.code_bits, bits);
+    EXPECT_EQ(BytesOf(CheckpointSource(Model()), ParseRecipe(recipes[i])), bytes);
   }
   EXPECT_EQ(ReadArtefactInfo(folder.File("rtn-w1-g128")).code_bits, 0u);
 }

@@ -199,6 +199,7 @@ class QuantizeProbe::Work {
     const Method& method = *FindMethod(recipe.method);
     Notes notes;
     std::unique_ptr<RoundContext> context;
+    statistics.tokens = 0;  // methods have nothing to say of what a probe loses
     point.factor = SecondsOf([&] {
       context = method.Prepare(recipe, recipe.weights, {statistics, {}}, Place(name), threads_, notes);
     });
