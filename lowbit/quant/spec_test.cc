@@ -173,7 +173,7 @@ constexpr const char* kOptions =
 TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
   const Bad bad[] = {
       {"", "1: found nothing, expected a method: full, rtn"},
-      {"quip-w4-g128", "1: found 'quip', expected a method: full, rtn, gptq, awq, billm"},
+      {"quip-w4-g128", "1: found 'quip', expected a method: full, rtn, gptq, awq, smoothquant, billm"},
       {"gptq-w1-g64", "6: found 'w1', expected bits, w2 to w8"},
       {"gptq-w4-g64:damp=0", "18: found '0', expected a share of the mean diagonal"},
       {"gptq-w4-g64:damp=nan", "18: found 'nan', expected a share of the mean diagonal"},
@@ -326,9 +326,9 @@ TEST(ParseRecipe, RefusesWithThePartThePlaceAndWhatIsAllowed) {
       {"billm:grid=gptq", "7: found 'grid=gptq', expected an option: block"},
       {"billm:act_order=true", "7: found 'act_order=true', expected an option: block"},
       {"billm:layers.0=w8-g64", "16: found 'w8-g64', expected keep: billm has no other bits and groups"},
-      {"billm@study", "6: found '@study', expected @study only behind rtn, gptq or awq"},
-      {"awq+billm", "1: found 'awq+billm', expected awq+gptq, or one method"},
-      {"rtn-w4-g64:exact=true", "12: found 'exact=true', expected an option: grid"},
+      {"billm@study", "6: found '@study', expected @study only behind rtn, gptq, awq or smoothquant"},
+      {"awq+billm", "1: found 'awq+billm', expected awq+gptq, smoothquant+gptq, or one method"},
+      {"rtn-w4-g64:exact=true", "12: found 'exact=true', expected an option: activations"},
       {"rtn-w4-g128\n", "8: found 'g128\\x0a', expected a group size"},
   };
   for (const Bad& b : bad) {
