@@ -8,6 +8,7 @@
 
 #include "lowbit/base/files.h"
 #include "lowbit/base/hash.h"
+#include "lowbit/base/log.h"
 
 namespace lowbit {
 namespace fs = std::filesystem;
@@ -52,12 +53,20 @@ std::string FindDataFileIn(const std::string& folder, std::span<const std::strin
 std::string FindDataFile(std::span<const std::string_view> names, const TaskOptions& options) {
   std::string tried;
   for (const std::string& folder : DataFolders(options)) {
-    if (std::string path = FindDataFileIn(folder, names); !path.empty()) return path;
+    if (std::string path = FindDataFileIn(folder, names); !path.empty()) {
+      WarnIfElsewhere(options, folder, path);
+      return path;
+    }
     tried += (tried.empty() ? "" : ", ") + folder;
   }
   throw Error(ErrorKind::kMissing, Place(std::string(names[0])),
               fmt::format("not found in {}", tried.empty() ? "any data folder" : tried))
       .Hint("name the folder that holds it with --data or $LOWBIT_DATA");
+}
+
+void WarnIfElsewhere(const TaskOptions& options, const std::string& folder, const std::string& path) {
+  if (options.data_folder.empty() || folder == options.data_folder) return;
+  LogWarning(fmt::format("{} has no such data, taken: {}", options.data_folder, path));
 }
 
 std::string WithoutExtensions(const std::string& path) {

@@ -21,6 +21,9 @@ std::string FindDataFile(std::span<const std::string_view> names, const TaskOpti
 // The same in one folder; empty where it holds none.
 std::string FindDataFileIn(const std::string& folder, std::span<const std::string_view> names);
 
+// Says so where the folder that was named is not the one that has `path`: another folder may have a slice only.
+void WarnIfElsewhere(const TaskOptions& options, const std::string& folder, const std::string& path);
+
 // "piqa/valid" of "piqa/valid.jsonl.gz".
 std::string WithoutExtensions(const std::string& path);
 

@@ -77,7 +77,10 @@ std::string FindFolder(const TaskOptions& options) {
   std::string tried;
   for (const std::string& folder : DataFolders(options)) {
     std::error_code code;
-    if (fs::is_directory(fs::path(folder) / "mmlu" / "test", code)) return folder + "/mmlu";
+    if (fs::is_directory(fs::path(folder) / "mmlu" / "test", code)) {
+      WarnIfElsewhere(options, folder, folder + "/mmlu");
+      return folder + "/mmlu";
+    }
     tried += (tried.empty() ? "" : ", ") + folder;
   }
   throw Error(ErrorKind::kMissing, Place("mmlu/test"),

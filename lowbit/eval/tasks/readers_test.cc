@@ -6,6 +6,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "lowbit/base/test_folder.h"
 #include "lowbit/eval/data_files.h"
 #include "lowbit/text/archive_testing.h"
@@ -326,6 +328,25 @@ TEST(Mmlu, NeedsAsManyExamplesAsAreAskedFor) {
   } catch (const Error& e) {
     EXPECT_THAT(e.what(), HasSubstr("holds 1 examples, fewer than --num-fewshot 2"));
   }
+}
+
+TEST(DataFiles, OfAnotherFolderThanTheNamedOneAreSaidToBe) {
+  const TestFolder named, other;
+  Write(other, "piqa/valid.jsonl", kPiqa);
+  Write(other, "mmlu/test/anatomy_test.csv", "q,1,2,3,4,A\n");
+  const char* before = std::getenv("LOWBIT_DATA");
+  const std::string kept = before == nullptr ? "" : before;
+  setenv("LOWBIT_DATA", other.path().c_str(), 1);
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(ReadPiqa(In(named)).items.size(), 1u);
+  EXPECT_EQ(ReadMmlu(In(named)).items.size(), 1u);
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(said, HasSubstr(named.path() + " has no such data, taken: " + other.File("piqa/valid.jsonl")));
+  EXPECT_THAT(said, HasSubstr(other.File("mmlu")));
+  testing::internal::CaptureStderr();
+  ReadPiqa(In(other));
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  setenv("LOWBIT_DATA", kept.c_str(), 1);
 }
 
 // What ships with the program: the tasks' own files, whole.
