@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <utility>
 
 #include "lowbit/base/hash.h"
 #include "lowbit/base/stopwatch.h"
@@ -199,10 +200,11 @@ class QuantizeProbe::Work {
     const Method& method = *FindMethod(recipe.method);
     Notes notes;
     std::unique_ptr<RoundContext> context;
-    statistics.tokens = 0;  // methods have nothing to say of what a probe loses
+    const uint64_t tokens = std::exchange(statistics.tokens, 0);  // methods say nothing of what a probe loses
     point.factor = SecondsOf([&] {
       context = method.Prepare(recipe, recipe.weights, {statistics, {}}, Place(name), threads_, notes);
     });
+    statistics.tokens = tokens;
     const bool is_whole = method.Info().whole_matrix;
     const auto rows_of = [&](size_t first, size_t count) {
       return RoundJob{weights.Rows(first, count),   first,        name, name, recipe, recipe.weights,
