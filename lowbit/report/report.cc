@@ -34,6 +34,13 @@ std::string Grouping(const CellRow& row) {
   return row.group_size == 0 ? "channel" : fmt::format("g{}", row.group_size);
 }
 
+// Bits that a row is compared at: those of its name, or the whole ones that it stores where scales and planes come to
+// more. Not what papers count: BiLLM's one bit stores 2.88.
+uint32_t CountedBits(const CellRow& row) {
+  if (row.method == "full" || !row.storage) return row.weight_bits;
+  return std::max(row.weight_bits, static_cast<uint32_t>(row.storage->quantized_bpw));
+}
+
 // "awq+gptq", " a8": of a recipe "awq+gptq-w4a8-g64" how it begins, and the bits of activations where it has some.
 std::pair<std::string, std::string> MethodAndInputs(const CellRow& row) {
   const std::string main = row.recipe.substr(0, row.recipe.find(':'));
@@ -239,7 +246,7 @@ class ModelBuilder {
     ReportRow out;
     out.recipe = row.recipe;
     out.method = row.method;
-    out.bits = row.weight_bits;
+    out.bits = CountedBits(row);
     out.group_size = row.group_size;
     out.symmetric = row.symmetric;
     out.grouping = Grouping(row);

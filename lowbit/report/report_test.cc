@@ -65,6 +65,17 @@ TEST(Report, ASeriesIsTheRecipeWithoutItsBits) {
   EXPECT_EQ(report.models[0].rows[2].grouping, "channel");
 }
 
+TEST(Report, ARowIsComparedAtTheBitsThatItStores) {
+  CellRow planes = Perplexity(kSmall, "billm", 1, 128, 1), fine = Perplexity(kSmall, "rtn", 2, 8, 1);
+  planes.storage->quantized_bpw = 2.88;
+  const ReportModel model =
+      Build({Perplexity(kSmall, "full", 16, 0, 1), planes, fine, Perplexity(kSmall, "rtn", 1, 64, 1)})
+          .models[0];
+  EXPECT_EQ(Find(model, planes.recipe).bits, 2u);
+  EXPECT_EQ(Find(model, fine.recipe).bits, 4u) << "16 + 2 bits of every 8 columns";
+  EXPECT_EQ(Find(model, "rtn-w1-g64").bits, 1u);
+}
+
 TEST(Report, ASeriesTellsChainsAndBitsOfActivationsApart) {
   std::vector<CellRow> rows = {Perplexity(kSmall, "full", 16, 0, 1)};
   for (const char* recipe : {"smoothquant-w8a8", "smoothquant-w4a8", "smoothquant-w4a4:alpha=0.8",
