@@ -226,10 +226,5 @@ int Run(const std::vector<std::string>& args) {
 }  // namespace lowbit
 
 int main(int argc, char** argv) {
-  try {
-    return lowbit::Run({argv + 1, argv + argc});
-  } catch (const lowbit::Error& e) {
-    fmt::print(stderr, "error: {}\n", e.what());
-    return lowbit::ExitCode(e.kind());
-  }
+  return lowbit::RunServer(argc, argv, lowbit::Run);
 }

@@ -164,7 +164,7 @@ class Server {
     CalibrationStream stream(*source_, setting_.set, backend, {});
     Cost factor, rounding;
     const Cost all = CostOf([&] {
-      stream.Run(0, weights_, true, [&](const LayerStep& step, InputStatistics& statistics) {
+      stream.Run(0, weights_, GramPart::kFull, [&](const LayerStep& step, InputStatistics& statistics) {
         const Solved solved = Solve(step, statistics);
         factor += solved.factor;
         rounding += solved.rounding;
@@ -219,10 +219,5 @@ int Run(const std::vector<std::string>& args) {
 }  // namespace lowbit
 
 int main(int argc, char** argv) {
-  try {
-    return lowbit::Run({argv + 1, argv + argc});
-  } catch (const lowbit::Error& e) {
-    fmt::print(stderr, "error: {}\n", e.what());
-    return lowbit::ExitCode(e.kind());
-  }
+  return lowbit::RunServer(argc, argv, lowbit::Run);
 }

@@ -92,4 +92,14 @@ inline CalibrationSet LoadTokens(const std::string& model, const std::string& te
                             Tokenizer::Load(model));
 }
 
+// What main() of such a program does with its arguments. Returns the exit code.
+inline int RunServer(int argc, char** argv, int (*run)(const std::vector<std::string>& args)) {
+  try {
+    return run({argv + 1, argv + argc});
+  } catch (const Error& e) {
+    fmt::print(stderr, "error: {}\n", e.what());
+    return ExitCode(e.kind());
+  }
+}
+
 }  // namespace lowbit
