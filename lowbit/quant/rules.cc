@@ -94,10 +94,9 @@ void RequireWhatCanBeScaled(const Recipe& recipe, size_t l, const LayerLayout& l
                          first, TextOf(spec), reader, TextOf(recipe.WeightsOf(l, reader)), scaler));
     }
     if (!spec || layer.FindNorm(stage.producer) != nullptr || stage.producer.empty()) continue;
-    if (recipe.smooth &&
-        recipe.smooth->where <
-            (layer.Linear(first).name == "self_attn.o_proj" ? Smoothed::kAll : Smoothed::kDown))
-      continue;
+    // SmoothQuant folds into a linear only where it is told to.
+    const Smoothed least = stage.name == "attn_out" ? Smoothed::kAll : Smoothed::kDown;
+    if (recipe.smooth && recipe.smooth->where < least) continue;
     // Grouped-query attention: awq folds nothing into v.
     if (recipe.awq && layer.Linear(stage.producer).out != layer.Linear(first).in) continue;
     if (recipe.WeightsOf(l, stage.producer)) continue;

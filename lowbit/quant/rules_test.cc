@@ -166,6 +166,24 @@ TEST(RequireRules, AwqNeedsOneSpecForTheReadersOfAnInputAndAProducerToDivide) {
   }
 }
 
+TEST(RequireRules, SmoothQuantNeedsTheSameOfWhatItFoldsInto) {
+  const ModelConfig config = LoadConfig(TinyModel());
+  const std::pair<const char*, const char*> bad[] = {
+      {"smoothquant-w8a8:tensor.q_proj=keep", "smoothquant scales what they read together"},
+      {"smoothquant+gptq-w4a8-g64:tensor.up_proj=w8-g64", "smoothquant scales what they read together"},
+      {"smoothquant-w8a8:smooth=down,tensor.gate_proj=keep,tensor.up_proj=keep",
+       "smoothquant divides the one by the scales"},
+      {"smoothquant-w8a8:smooth=all,tensor.q_proj=keep,tensor.k_proj=keep,tensor.v_proj=keep",
+       "smoothquant divides the one by the scales"},
+  };
+  for (const auto& [recipe, message] : bad)
+    EXPECT_THAT(RefusalOf(recipe, config), HasSubstr(message)) << recipe;
+  for (const char* recipe :
+       {"smoothquant-w8a8:tensor.gate_proj=keep,tensor.up_proj=keep",
+        "smoothquant-w8a8:smooth=all,tensor.o_proj=keep", "smoothquant-w8a8:tensor.down_proj=w8-g32"})
+    EXPECT_EQ(RefusalOf(recipe, config), "no error") << recipe;
+}
+
 TEST(QuantizeWithRules, EveryLinearHasItsOwnBitsAndKeptOnesAreTheBases) {
   const TestFolder folder;
   const std::string text =
