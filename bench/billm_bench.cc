@@ -5,23 +5,13 @@
 // centre, 1 tail, 2 salient) and RESULT.weights (raw f32, scalars in f32).
 #include <fmt/format.h>
 
+#include "bench/raw_file.h"
 #include "bench/serve.h"
 #include "lowbit/quant/billm.h"
 #include "lowbit/quant/rounding.h"
 
 namespace lowbit {
 namespace {
-
-template <class T>
-Buffer<T> ReadRaw(const std::string& path, size_t count) {
-  const std::string bytes = ReadFile(path);
-  if (bytes.size() != count * sizeof(T))
-    throw Error(ErrorKind::kContent, Place(path),
-                fmt::format("{} bytes, expected {}", bytes.size(), count * sizeof(T)));
-  Buffer<T> values(count);
-  std::memcpy(values.data(), bytes.data(), bytes.size());
-  return values;
-}
 
 std::vector<uint8_t> PlanesOf(const PackedTensor& packed) {
   std::vector<uint8_t> planes(packed.rows * packed.cols);

@@ -12,6 +12,7 @@
 #include <fstream>
 
 #include "bench/gptq_rounded.h"
+#include "bench/raw_file.h"
 #include "lowbit/base/files.h"
 #include "lowbit/base/stopwatch.h"
 #include "lowbit/calib/statistics.h"
@@ -73,17 +74,6 @@ int TimeLayer(size_t tokens, int bits, size_t group, int thread_count) {
   fmt::print("gram {:.3f} s, factor {:.3f} s, rounding {:.3f} s, together {:.3f} s\n", gram, factor_time,
              rounding, gram + factor_time + rounding);
   return 0;
-}
-
-template <class T>
-Buffer<T> ReadRaw(const char* path, size_t count) {
-  const std::string bytes = ReadFile(path);
-  if (bytes.size() != count * sizeof(T))
-    throw Error(ErrorKind::kContent, Place(path),
-                fmt::format("{} bytes, expected {}", bytes.size(), count * sizeof(T)));
-  Buffer<T> values(count);
-  std::memcpy(values.data(), bytes.data(), bytes.size());
-  return values;
 }
 
 void WriteRaw(const std::string& path, const void* data, size_t bytes) {

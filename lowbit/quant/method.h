@@ -22,7 +22,6 @@ struct MethodInfo {
   std::string_view description;  // one line for --help
   std::string_view source;       // paper or reference
   int min_bits = 1, max_bits = 8;
-  bool needs_calibration = false;
   bool has_planes = false;    // bits and groups are the method's own: recipes do not name them
   bool whole_matrix = false;  // rows depend on each other: a job has all of a matrix, and may use its threads
 };

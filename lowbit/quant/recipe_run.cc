@@ -210,12 +210,10 @@ std::unique_ptr<RoundContext> RecipeRun::Prepare(size_t layer, const LayerStep& 
   if (std::ranges::none_of(step.readers, is_rounded)) return nullptr;
   const size_t block = cell_.recipe.weights.InputFor(step.width).rotation;
   if (block > 0 && HasOwnStream()) RotateGram(inputs.statistics.Gram(), block, job_.backend.threads());
-  if (block > 0 && !HasOwnStream()) {  // others learn from the same statistics
-    InputStatistics rotated = RotatedDiagonal(inputs.statistics, inputs.scales, block);
-    return rounder_.MethodOf(layer).Prepare(cell_.recipe, cell_.recipe.weights, {rotated, {}}, place,
-                                            job_.backend.threads(), patch.notes);
-  }
-  return rounder_.MethodOf(layer).Prepare(cell_.recipe, cell_.recipe.weights, inputs, place,
+  std::optional<InputStatistics> rotated;  // others learn from the same statistics
+  if (block > 0 && !HasOwnStream()) rotated = RotatedDiagonal(inputs.statistics, inputs.scales, block);
+  return rounder_.MethodOf(layer).Prepare(cell_.recipe, cell_.recipe.weights,
+                                          rotated ? StepInputs{*rotated, {}} : inputs, place,
                                           job_.backend.threads(), patch.notes);
 }
 

@@ -67,12 +67,13 @@ void TiledRows::CopyRow(const float* row, const RowLayout& layout, std::span<flo
       for (size_t p = 0; p < cols_; ++p) ordered[p] = row[layout.order[p]];
       row = ordered;
     }
-    std::vector<int8_t> integers(cols_);
-    scales_[t] = vector::RoundInputsRow(row, cols_, form.bits, form.scale, integers.data());
     if (element_ == onednn::Element::kU8S8) {
-      uint8_t* to = u8_.data() + at;
-      for (size_t j = 0; j < cols_; ++j) to[j] = static_cast<uint8_t>(integers[j] + kInputShift);
+      auto* integers = reinterpret_cast<int8_t*>(u8_.data() + at);
+      scales_[t] = vector::RoundInputsRow(row, cols_, form.bits, form.scale, integers);
+      for (size_t j = 0; j < cols_; ++j) u8_.data()[at + j] = static_cast<uint8_t>(integers[j] + kInputShift);
     } else {
+      std::vector<int8_t> integers(cols_);
+      scales_[t] = vector::RoundInputsRow(row, cols_, form.bits, form.scale, integers.data());
       std::ranges::copy(integers, f32_.data() + at);
     }
   } else if (element_ == onednn::Element::kBF16) {

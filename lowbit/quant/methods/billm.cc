@@ -23,7 +23,6 @@ class BillmMethod final : public Method {
         .source = "arXiv 2402.04291; docs/methods.md",
         .min_bits = 1,
         .max_bits = 1,
-        .needs_calibration = true,
         .has_planes = true,
         .whole_matrix = true};
   }

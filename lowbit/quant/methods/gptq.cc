@@ -20,8 +20,7 @@ class GptqMethod final : public Method {
         .description = "column by column, later columns make up for the errors of earlier ones; needs data",
         .source = "arXiv 2210.17323; docs/methods.md",
         .min_bits = 2,
-        .max_bits = 8,
-        .needs_calibration = true};
+        .max_bits = 8};
   }
 
   Stream Learns(const Recipe&) const override { return Stream::kOwn; }

@@ -61,8 +61,7 @@ const Method& Awq() {
        .description = "scale up what reads large inputs, clip, round to nearest; needs data",
        .source = "arXiv 2306.00978; docs/methods.md",
        .min_bits = 2,
-       .max_bits = 8,
-       .needs_calibration = true});
+       .max_bits = 8});
   return method;
 }
 
@@ -73,8 +72,7 @@ const Method& SmoothQuant() {
        .description = "move the size of inputs over into weights, round both to integers; needs data",
        .source = "arXiv 2211.10438; docs/methods.md",
        .min_bits = 2,
-       .max_bits = 8,
-       .needs_calibration = true});
+       .max_bits = 8});
   return method;
 }
 
