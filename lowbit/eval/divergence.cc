@@ -79,14 +79,6 @@ void RequireFinite(std::span<const std::vector<RowDivergence>> divergence,
   }
 }
 
-// Linear between neighbours, as numpy.quantile: of 5 sorted values q = 0.5 is the third.
-double Quantile(std::span<const double> sorted, double q) {
-  const double at = q * static_cast<double>(sorted.size() - 1);
-  const auto below = static_cast<size_t>(at);
-  const double above = sorted[std::min(below + 1, sorted.size() - 1)];
-  return sorted[below] + (at - static_cast<double>(below)) * (above - sorted[below]);
-}
-
 }  // namespace
 
 std::unique_ptr<Activations> Reference::MakeRows(const ForwardJob& job, uint64_t& kept_bytes) const {
@@ -172,8 +164,8 @@ std::vector<Measurement> DivergenceOf(std::span<const std::vector<RowDivergence>
   std::ranges::sort(all);
   const size_t n = all.size();
   return {{"kl_mean", Mean(mean_kl), StdErrorOfMean(mean_kl), n, false},
-          {"kl_median", Quantile(all, 0.5), std::nullopt, n, false},
-          {"kl_p99", Quantile(all, 0.99), std::nullopt, n, false},
+          {"kl_median", QuantileOfSorted(all, 0.5), std::nullopt, n, false},
+          {"kl_p99", QuantileOfSorted(all, 0.99), std::nullopt, n, false},
           {"top1_agreement", Mean(agreement), StdErrorOfMean(agreement), n, true}};
 }
 

@@ -95,11 +95,17 @@ std::vector<ItemScore> JudgeItems(const MultipleChoiceSet& set,
   size_t request = 0;
   for (const MultipleChoiceItem& item : set.items) {
     std::vector<double> log_likelihoods;
+    std::vector<uint8_t> is_greedy;
     for (size_t i = 0; i < item.contexts.size(); ++i) {
-      for (const ContinuationScore& score : scores[request]) log_likelihoods.push_back(score.log_likelihood);
+      for (const ContinuationScore& score : scores[request]) {
+        log_likelihoods.push_back(score.log_likelihood);
+        is_greedy.push_back(score.is_greedy ? 1 : 0);
+      }
       ++request;
     }
-    results.push_back(Judge(std::move(log_likelihoods), item));
+    ItemScore& result = results.emplace_back(Judge(std::move(log_likelihoods), item));
+    result.is_greedy = std::move(is_greedy);
+    if (!set.subsets.empty()) result.subset = set.subsets[item.subset].name;
   }
   return results;
 }

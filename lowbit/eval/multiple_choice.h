@@ -73,6 +73,8 @@ struct ItemScore {
   std::vector<double> log_likelihoods;
   size_t gold = 0;
   bool acc = false, acc_norm = false, acc_bytes = false;
+  std::string subset = {};              // its name; empty where the task is one
+  std::vector<uint8_t> is_greedy = {};  // of each choice: every token was the most likely one
 };
 ItemScore Judge(std::vector<double> log_likelihoods, const MultipleChoiceItem& item);
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "lowbit/eval/multiple_choice.h"
+#include "lowbit/eval/outcomes.h"
 
 namespace lowbit {
 
@@ -31,11 +32,15 @@ struct TaskResult {
   std::string protocol;   // everything that must be equal for two numbers to be comparable
   std::string data_hash;  // SHA-256 of the text
   std::vector<Measurement> measurements;
-  std::string counted = "tokens";       // what the measurements' n are
-  std::vector<Measurement> parts = {};  // of subsets, by their names: MMLU's subjects
-  std::vector<ItemScore> items = {};    // of a multiple-choice task, in order
-  ScoreCounts tokens = {};              // of a multiple-choice task
+  std::string counted = "tokens";        // what the measurements' n are
+  std::vector<Measurement> parts = {};   // of subsets, by their names: MMLU's subjects
+  std::vector<ItemScore> items = {};     // of a multiple-choice task, in order
+  std::vector<WindowLoss> windows = {};  // of a text
+  ScoreCounts tokens = {};               // of a multiple-choice task
 };
+
+// What is kept of a result to compare it with another model's.
+Outcomes OutcomesOf(const TaskResult& result);
 
 // What the user may set. Zero means the task's default.
 struct TaskOptions {

@@ -60,6 +60,7 @@ class PerplexityTask : public Task {
         source_, ids.size(), specials == 0 ? "no BOS" : "BOS once", r.window_nll.size(), ids.size() / window_,
         window_);
     result.measurements.push_back({"perplexity", r.perplexity, r.std_error, r.predicted_tokens, false});
+    for (const double loss : r.window_nll) result.windows.push_back({.loss = loss});
     if (!r.divergence.empty())
       std::ranges::move(DivergenceOf(r.divergence), std::back_inserter(result.measurements));
     return result;
