@@ -10,7 +10,6 @@
 
 namespace lowbit {
 
-inline constexpr int64_t kLayerErrorsSince = 2;  // first schema version with the table
 inline constexpr const char* kLayerErrorsTable = R"(CREATE TABLE layer_errors (
   cell_id INTEGER NOT NULL REFERENCES cells (id) ON DELETE CASCADE,
   layer INTEGER NOT NULL CHECK (layer >= 0),

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "lowbit/base/error.h"
+#include "lowbit/eval/outcomes.h"
 
 namespace lowbit {
 
@@ -92,6 +93,7 @@ struct CellRow {
 
   std::vector<Metric> metrics;  // in the task's order; none for a failed cell, at least one for a done one
   std::vector<LayerError> layer_errors;  // by layer, then part; empty: not measured
+  Outcomes outcomes;                     // what Compare needs; empty: not kept
   std::optional<CellStorage> storage;    // always there for a done cell
   CellProvenance provenance;
 

@@ -102,6 +102,7 @@ void Measure(const Task& task, const LayerSource& source, const Tokenizer& token
   for (const Measurement& m : result.measurements) {
     row.metrics.push_back({m.name, m.value, m.std_error, m.n, m.higher_is_better});
   }
+  row.outcomes = OutcomesOf(result);
   row.provenance.eval_seconds = watch.Seconds();
 }
 
@@ -114,6 +115,7 @@ void MarkFailed(CellRow& row, ErrorKind kind, const std::string& what) {
   row.error = what;
   row.metrics.clear();
   row.layer_errors.clear();
+  row.outcomes = {};
   if (!BadNumberIn(row).empty()) row.storage.reset();
 }
 
