@@ -15,6 +15,7 @@ void AddQuantizeCommand(CLI::App& app, int& exit_code);  // kExitPartial when so
 void AddEvalCommand(CLI::App& app);
 void AddStudyCommand(CLI::App& app, int& exit_code);  // kExitPartial when some cells failed
 void AddReportCommand(CLI::App& app);
+void AddCompareCommand(CLI::App& app);
 void AddLogitsCommand(CLI::App& app);
 void AddScoreCommand(CLI::App& app);
 

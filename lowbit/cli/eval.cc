@@ -4,6 +4,8 @@
 #include <memory>
 #include <optional>
 
+#include "lowbit/base/build_info.h"
+#include "lowbit/base/files.h"
 #include "lowbit/base/human.h"
 #include "lowbit/base/json.h"
 #include "lowbit/base/log.h"
@@ -13,13 +15,14 @@
 #include "lowbit/cli/compute_options.h"
 #include "lowbit/cli/show_items.h"
 #include "lowbit/eval/divergence.h"
+#include "lowbit/eval/harness_files.h"
 #include "lowbit/eval/task.h"
 
 namespace lowbit {
 namespace {
 
 struct Options {
-  std::string model, bos = "auto", show;
+  std::string model, bos = "auto", show, output_path;
   std::vector<std::string> tasks;
   std::optional<size_t> shots;
   TaskOptions task;
@@ -151,7 +154,24 @@ void RunShow(const Options& options) {
   }
 }
 
+// What is finished so far, under one name for the whole run: a run that is stopped leaves its finished tasks.
+std::string WriteOutput(const Options& options, const std::string& date, const LayerSource& source,
+                        const std::string& compute, const std::vector<std::unique_ptr<Task>>& tasks,
+                        const std::vector<TaskResult>& finished) {
+  if (options.output_path.empty()) return "";
+  const HarnessRun run{.model = options.model,
+                       .compute = compute,
+                       .bos = options.bos,
+                       .max_length = source.config().max_position_embeddings,
+                       .limit = options.task.limit};
+  std::vector<HarnessTask> all;
+  for (size_t i = 0; i < finished.size(); ++i) all.push_back({finished[i], tasks[i]->Choices()});
+  return WriteHarnessFiles(options.output_path, date, run, all, options.log_samples);
+}
+
 void RunEval(const Options& options) {
+  if (options.log_samples && !options.json && options.output_path.empty())
+    throw Error(ErrorKind::kUsage, "--log-samples needs --output-path, which it writes to, or --json");
   const MemoryBudget budget = options.memory.Budget();
   // Everything that can be refused is refused before the first forward pass.
   const std::unique_ptr<LayerSource> source = OpenModel(options.model);
@@ -159,6 +179,7 @@ void RunEval(const Options& options) {
   tokenizer.RequireRows(source->config().vocab_size);
   const std::vector<std::unique_ptr<Task>> tasks = MakeTasks(options);
   const std::unique_ptr<LayerSource> base = OpenBase(options, tasks);
+  if (!options.output_path.empty()) MakeDirectory(HarnessFolder(options.output_path, options.model));
   const ComputeContext context(options.compute);
   const Decoder decoder(*source, *context.backend, budget);
   const bool repeats = tasks.size() > 1;
@@ -177,13 +198,17 @@ void RunEval(const Options& options) {
   }
 
   Json results = Json::array();
+  std::vector<TaskResult> measured;
+  const std::string date = UtcNow();
+  std::string path;
   for (const std::unique_ptr<Task>& task : tasks) {
     if (context.profile != nullptr) context.profile->Reset();
     const Stopwatch watch;
     std::unique_ptr<Reference> reference;
     if (base) reference = std::make_unique<Reference>(*base, *context.backend, budget);
-    const TaskResult result = task->Run(scorer, tokenizer, reference.get());
+    const TaskResult& result = measured.emplace_back(task->Run(scorer, tokenizer, reference.get()));
     const double seconds = watch.Seconds();
+    path = WriteOutput(options, date, *source, compute, tasks, measured);
     if (options.json) {
       results.push_back(ToJson(result, seconds, options.log_samples));
     } else {
@@ -208,6 +233,7 @@ void RunEval(const Options& options) {
                       {"results", results}};
     fmt::print("{}\n", out.dump(2, ' ', false, Json::error_handler_t::replace));
   }
+  if (!path.empty()) LogInfo(fmt::format("wrote {}{}", path, options.log_samples ? " and its samples" : ""));
   LogDetail(fmt::format("most memory held: {}", HumanBytes(PeakMemoryBytes())));
 }
 
@@ -252,9 +278,13 @@ void AddEvalCommand(CLI::App& app) {
                       "folder of data sets (default: $LOWBIT_DATA, then those that ship with lowbit)");
   command->add_flag("--divergence", options->divergence,
                     "also how far an artefact's predictions are from those of its own base, token by token");
-  CLI::Option* json = command->add_flag("--json", options->json, "machine-readable output on stdout");
-  command->add_flag("--log-samples", options->log_samples, "with --json: also every item's scores")
-      ->needs(json);
+  command->add_flag("--json", options->json, "machine-readable output on stdout");
+  command->add_option(
+      "--output-path", options->output_path,
+      "also write the results as lm-evaluation-harness does: FOLDER/MODEL/results_DATE.json, or a "
+      "name that ends in .json");
+  command->add_flag("--log-samples", options->log_samples,
+                    "also every item's scores: samples_TASK_DATE.jsonl beside the results, and in --json");
   options->compute.AddTo(*command, "auto");
   options->memory.AddTo(*command);
   command->add_flag(
@@ -268,6 +298,7 @@ void AddEvalCommand(CLI::App& app) {
                   "  lowbit eval q4 --tasks wikitext2 --divergence\n"
                   "  lowbit eval q4 --tasks piqa,arc_easy,hellaswag --limit 100\n"
                   "  lowbit eval q4 --tasks mmlu --num-fewshot 5 --data ~/data\n"
+                  "  lowbit eval q4 --tasks piqa,wikitext2 --output-path out/q4 --log-samples\n"
                   "  lowbit eval Qwen3-0.6B --tasks piqa --show 3\n"
                   "  lowbit eval Qwen3-32B --tasks wikitext2 --ram 6GB");
   command->callback([options] { options->show.empty() ? RunEval(*options) : RunShow(*options); });

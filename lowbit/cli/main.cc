@@ -145,6 +145,7 @@ int Run(int argc, char** argv) {
   AddEvalCommand(app);
   AddStudyCommand(app, exit_code);
   AddReportCommand(app);
+  AddCompareCommand(app);
   AddLogitsCommand(app);
   AddScoreCommand(app);
 

@@ -51,6 +51,10 @@ MultipleChoiceItem ItemOf(std::string context, std::span<const std::string> choi
 }
 
 void LimitItems(MultipleChoiceSet& set, size_t limit) {
+  set.available = set.items.size();
+  for (const MultipleChoiceItem& item : set.items) {
+    if (!set.subsets.empty()) ++set.subsets[item.subset].available;
+  }
   if (limit == 0) return;
   std::vector<size_t> kept(std::max<size_t>(1, set.subsets.size()));
   std::erase_if(set.items, [&](const MultipleChoiceItem& item) { return ++kept[item.subset] > limit; });

@@ -32,6 +32,7 @@ struct TaskSubset {
   std::string name;
   std::string category;  // subsets of one category are also averaged
   std::string prefix;    // stands before the context of each of its items: header and examples
+  size_t available = 0;  // items of its file, before LimitItems
 };
 
 // A task's data, read, checked and rendered.
@@ -44,6 +45,7 @@ struct MultipleChoiceSet {
   std::vector<TaskSubset> subsets = {};  // none: the task is one
   size_t official_subsets = 0;
   std::vector<MultipleChoiceItem> items = {};
+  size_t available = 0;        // items of its files, before LimitItems
   std::string data_hash = {};  // SHA-256 of the file, or of the list of files and their hashes
 };
 
