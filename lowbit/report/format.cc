@@ -81,6 +81,10 @@ std::string FormatDelta(double delta) {
   return (delta < 0 ? "" : "+") + Significant(delta, 3, 1e5);
 }
 
+std::string FormatProbability(double p) {
+  return p < 0.0001 ? "<0.0001" : fmt::format("{:.2g}", p);
+}
+
 std::string FormatPercent(double fraction) {
   const double percent = 100 * fraction;
   const double size = std::abs(percent);

@@ -13,6 +13,7 @@ std::string FormatValue(double value);
 
 std::string FormatError(double standard_error);  // two significant digits: "0.25", "1.3", "153", "2.6e4"
 std::string FormatDelta(double delta);           // signed, three significant digits: "+2.31", "-0.0106"
+std::string FormatProbability(double p);         // "0.034", "<0.0001"
 std::string FormatPercent(double fraction);      // signed: "+2.76 %", "-20.0 %", "+216 %"
 std::string FormatExact(double value);           // shortest text that reads back to the same bits
 

@@ -21,6 +21,12 @@ Json CellData(const Report& report, const ReportCell& cell) {
     data["stderrText"] = HtmlNumber(FormatError(*v.standard_error));
   }
   if (v.delta) data["delta"] = *v.delta;
+  if (v.paired) {
+    const PairedDifference& d = v.paired->difference;
+    data["paired"] = {{"low", d.low}, {"high", d.high}, {"p", d.p}};
+    if (v.paired->flips)
+      data["paired"].update({{"lost", v.paired->flips->lost}, {"gained", v.paired->flips->gained}});
+  }
   if (v.relative) {
     data["relative"] = *v.relative;
     data["relativeText"] = HtmlNumber(FormatPercent(*v.relative));

@@ -16,4 +16,7 @@ std::string PageData(const Report& report);
 // model in PageData.
 std::string ModelSection(const Report& report, size_t index);
 
+// Of one model: which changes are more than chance, and tasks by their subjects. Empty where nothing was compared.
+std::string PairedSection(const ReportModel& model);
+
 }  // namespace lowbit

@@ -64,6 +64,13 @@ std::string_view Severity(const ReportColumn& column, double relative) {
   return loss < 0.01 ? "relative slight" : loss < 0.1 ? "relative" : "relative heavy";
 }
 
+// A star on a change that is more than chance.
+std::string Mark(const ReportValue& v) {
+  if (!v.paired || v.paired->Verdict() == 0) return "";
+  return fmt::format(R"(<sup title="p = {}, paired with full precision">*</sup>)",
+                     HtmlText(FormatProbability(v.paired->difference.p)));
+}
+
 void Cell(Out out, const Report& report, const ReportColumn& column, const ReportCell& cell) {
   if (!cell.source) return Missing(out, Subcolumns(column), true);
   if (!cell.value) {
@@ -83,7 +90,7 @@ void Cell(Out out, const Report& report, const ReportColumn& column, const Repor
   }
   if (column.compares_models) return;
   if (v.delta) {
-    NumberCell(out, "delta", FormatExact(*v.delta), HtmlNumber(FormatDelta(*v.delta)));
+    NumberCell(out, "delta", FormatExact(*v.delta), HtmlNumber(FormatDelta(*v.delta)) + Mark(v));
   } else {
     Missing(out, 1);
   }
@@ -155,6 +162,7 @@ std::string ModelSection(const Report& report, size_t index) {
   Body(out, report, model);
   fmt::format_to(out, "</table></div>");
   Key(out, model);
+  html += PairedSection(model);
   fmt::format_to(out, "</section>\n");
   return html;
 }

@@ -12,6 +12,7 @@
 #include "lowbit/base/utf8.h"
 #include "lowbit/report/facts.h"
 #include "lowbit/report/finding.h"
+#include "lowbit/report/significance.h"
 
 namespace lowbit {
 namespace {
@@ -27,6 +28,7 @@ void MakeValidUtf8(CellRow& row) {
   }
   for (Metric& metric : row.metrics) metric.name = ReplaceInvalidUtf8(metric.name);
   for (LayerError& error : row.layer_errors) error.part = ReplaceInvalidUtf8(error.part);
+  for (Answer& answer : row.outcomes.answers) answer.subset = ReplaceInvalidUtf8(answer.subset);
 }
 
 std::string Grouping(const CellRow& row) {
@@ -259,7 +261,7 @@ class ModelBuilder {
     ReportCell cell{row, std::nullopt};
     for (const Metric& m : rows_[row].metrics) {
       if (m.name != column.metric) continue;
-      cell.value = ReportValue{m.value, m.standard_error, m.n, std::nullopt, std::nullopt, false};
+      cell.value = ReportValue{m.value, m.standard_error, m.n, std::nullopt, std::nullopt};
     }
     return cell;
   }
@@ -334,6 +336,7 @@ Report BuildReport(std::vector<CellRow> rows, const std::string& title, const st
     ModelBuilder builder(report.rows, UniqueName(id, ids));
     for (const size_t row : members[id]) builder.Add(row);
     report.models.push_back(builder.Build());
+    AddComparisons(report.models.back(), report.rows, report.remarks);
     hidden += builder.hidden();
   }
   report.title = title.empty() ? DefaultTitle(report.models) : ReplaceInvalidUtf8(title);

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "lowbit/study/compare_cells.h"
 #include "lowbit/study/results_db.h"
 
 namespace lowbit {
@@ -37,6 +38,8 @@ struct ReportValue {
   std::optional<double> delta;     // value − full precision; nullopt without one, and for full itself
   std::optional<double> relative;  // delta / |full precision|, a fraction
   bool best = false;               // of the ≥ 2 recipes with this many bits
+  std::optional<MetricComparison> paired =
+      {};  // with full precision, question by question or window by window
 };
 
 // One recipe in one column.
@@ -60,11 +63,23 @@ struct ReportRow {
   bool IsFull() const { return method == "full"; }
 };
 
+// A task by its subjects (MMLU): what each recipe has right in each, and what it lost of full precision's.
+struct ReportSubjects {
+  struct Row {
+    size_t row = 0;  // of ReportModel::rows
+    std::vector<SubsetComparison> subjects;
+  };
+  std::string task;
+  std::vector<std::string> names;
+  std::vector<Row> rows;  // those that were measured on it, full precision first
+};
+
 struct ReportModel {
   std::string name;     // unique in the report
   std::string finding;  // one sentence with units; empty without a quantized and a full-precision number
   std::vector<ReportColumn> columns;  // in the order they were measured
   std::vector<ReportRow> rows;        // full precision, then bits descending, method, coarse groups first
+  std::vector<ReportSubjects> subjects = {};  // of tasks that have some
 };
 
 // What was used to make the numbers; several values when the rows differ.

@@ -31,6 +31,8 @@ std::vector<std::pair<const char*, std::string>> CsvLine(const ReportModel& mode
   const bool done = value != nullptr;
   const CellStorage* storage = row.storage ? &*row.storage : nullptr;
   const CellProvenance& p = row.provenance;
+  const MetricComparison* paired = done && value->paired ? &*value->paired : nullptr;
+  const Flips* flips = paired != nullptr && paired->flips ? &*paired->flips : nullptr;
   return {
       {"model", model.name},
       {"recipe", row.recipe},
@@ -49,6 +51,11 @@ std::vector<std::pair<const char*, std::string>> CsvLine(const ReportModel& mode
       {"higher_is_better", done ? (column.higher_is_better ? "1" : "0") : ""},
       {"delta", done ? Exact(value->delta) : ""},
       {"relative", done ? Exact(value->relative) : ""},
+      {"difference_low", paired ? FormatExact(paired->difference.low) : ""},
+      {"difference_high", paired ? FormatExact(paired->difference.high) : ""},
+      {"p", paired ? FormatExact(paired->difference.p) : ""},
+      {"lost", flips ? fmt::format("{}", flips->lost) : ""},
+      {"gained", flips ? fmt::format("{}", flips->gained) : ""},
       {"best", done ? (value->best ? "1" : "0") : ""},
       {"status", done ? "done" : "failed"},
       {"error", row.error},
@@ -125,7 +132,8 @@ void AddCell(Texts& out, const ReportCell& cell, const ReportColumn& column, con
   if (v.standard_error) value += d.plus_minus + d.number(FormatError(*v.standard_error));
   out.push_back(value);
   if (column.compares_models) return;
-  out.push_back(v.delta ? d.number(FormatDelta(*v.delta)) : d.none);
+  const char* mark = v.paired && v.paired->Verdict() != 0 ? "*" : "";
+  out.push_back(v.delta ? d.number(FormatDelta(*v.delta)) + d.text(mark) : d.none);
   out.push_back(v.relative ? d.number(FormatPercent(*v.relative)) : d.none);
 }
 
@@ -144,12 +152,18 @@ Texts Footnotes(const Report& report, const ReportModel& model) {
     const std::string direction = c.Direction();
     notes.push_back(fmt::format("{}: {}{}{}", c.label, direction, direction.empty() ? "" : "; ", c.protocol));
   }
+  bool has_mark = false;
   VisitCells(model, [&](const ReportRow& row, size_t c) {
     const CellRow& source = report.Source(row.cells[c]);
-    if (!row.cells[c].value) {
+    const std::optional<ReportValue>& value = row.cells[c].value;
+    has_mark = has_mark || (value && value->paired && value->paired->Verdict() != 0);
+    if (!value) {
       notes.push_back(fmt::format("{}, {}: failed: {}", row.recipe, source.task, source.error));
     }
   });
+  if (has_mark)
+    notes.push_back(
+        "*: more than chance, compared with full precision on the same questions or windows, p < 0.05");
   return notes;
 }
 
