@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "lowbit/base/progress.h"
 
@@ -49,10 +50,18 @@ void RequireFinite(std::span<const TokenScore> scores, size_t index, size_t firs
 
 }  // namespace
 
+size_t Scorer::StepOf(size_t requests) const {
+  return requests_per_batch_ > 0 ? requests_per_batch_ : std::max<size_t>(1, requests);
+}
+
+size_t Scorer::BatchesOf(size_t requests) const {
+  const size_t step = StepOf(requests);
+  return (requests + step - 1) / step;
+}
+
 std::vector<std::vector<TokenScore>> Scorer::ScoreTokens(std::span<const ScoreRequest> requests,
                                                          const RowObserver& observer) const {
-  const size_t step = requests_per_batch_ > 0 ? requests_per_batch_ : std::max<size_t>(1, requests.size());
-  const size_t batches = (requests.size() + step - 1) / step;
+  const size_t step = StepOf(requests.size()), batches = BatchesOf(requests.size());
   Progress progress("scoring", batches * decoder_.source().config().num_hidden_layers);
 
   std::vector<std::vector<TokenScore>> scores;
@@ -97,10 +106,8 @@ std::vector<std::vector<TokenScore>> Scorer::ScoreEach(std::span<const Continued
 }
 
 std::vector<std::vector<TokenScore>> Scorer::ScoreShared(std::span<const ContinuedRequest> requests,
-                                                         size_t& computed) const {
-  const size_t step = requests_per_batch_ > 0 ? requests_per_batch_ : std::max<size_t>(1, requests.size());
-  const size_t batches = (requests.size() + step - 1) / step;
-  Progress progress("scoring", batches * decoder_.source().config().num_hidden_layers);
+                                                         size_t& computed, Progress& progress) const {
+  const size_t step = StepOf(requests.size()), batches = BatchesOf(requests.size());
   std::vector<std::vector<TokenScore>> scores;
   for (size_t begin = 0; begin < requests.size(); begin += step) {
     const PrefixTree tree(requests.subspan(begin, std::min(step, requests.size() - begin)));
@@ -113,23 +120,16 @@ std::vector<std::vector<TokenScore>> Scorer::ScoreShared(std::span<const Continu
   return scores;
 }
 
-std::vector<std::vector<ContinuationScore>> Scorer::LogLikelihoods(
-    std::span<const ContinuationRequest> requests, ScoreCounts* counts) const {
+ScoredBlock Scorer::ScoreBlock(std::span<const ContinuationRequest> requests, Progress& progress) const {
   const std::vector<ContinuedRequest> cut = CutRequests(requests);
-  ScoreCounts tokens;
-  for (const ContinuedRequest& request : cut) tokens.asked += request.rows();
-  if (sharing_ == Sharing::kNone) tokens.computed = tokens.asked;
+  ScoredBlock block;
+  for (const ContinuedRequest& request : cut) block.counts.asked += request.rows();
+  if (sharing_ == Sharing::kNone) block.counts.computed = block.counts.asked;
   const std::vector<std::vector<TokenScore>> scores =
-      sharing_ == Sharing::kNone ? ScoreEach(cut) : ScoreShared(cut, tokens.computed);
-  if (counts != nullptr) {
-    counts->asked += tokens.asked;
-    counts->computed += tokens.computed;
-  }
-
-  std::vector<std::vector<ContinuationScore>> results;
+      sharing_ == Sharing::kNone ? ScoreEach(cut) : ScoreShared(cut, block.counts.computed, progress);
   auto next = scores.begin();
   for (const ContinuationRequest& request : requests) {
-    std::vector<ContinuationScore>& row = results.emplace_back();
+    std::vector<ContinuationScore>& row = block.scores.emplace_back();
     for (size_t c = 0; c < request.continuations.size(); ++c, ++next) {
       ContinuationScore score{0, true};
       for (const TokenScore& token : *next) {
@@ -137,6 +137,38 @@ std::vector<std::vector<ContinuationScore>> Scorer::LogLikelihoods(
         score.is_greedy = score.is_greedy && token.greedy;
       }
       row.push_back(score);
+    }
+  }
+  return block;
+}
+
+std::vector<std::vector<ContinuationScore>> Scorer::LogLikelihoods(
+    std::span<const ContinuationRequest> requests, ScoreCounts* counts) const {
+  CutRequests(requests);  // what cannot be asked is refused before anything is computed
+  const size_t step =
+      keeper_ != nullptr ? keeper_->requests_per_block() : std::max<size_t>(1, requests.size());
+  const auto block_at = [&](size_t begin) {
+    return requests.subspan(begin, std::min(step, requests.size() - begin));
+  };
+  std::vector<std::optional<ScoredBlock>> blocks;
+  size_t passes = 0;
+  for (size_t begin = 0; begin < requests.size(); begin += step) {
+    blocks.push_back(keeper_ != nullptr ? keeper_->Find(blocks.size(), block_at(begin)) : std::nullopt);
+    size_t continuations = 0;
+    for (const ContinuationRequest& request : block_at(begin)) continuations += request.continuations.size();
+    if (!blocks.back()) passes += BatchesOf(continuations);
+  }
+  Progress progress("scoring", passes * decoder_.source().config().num_hidden_layers);
+  std::vector<std::vector<ContinuationScore>> results;
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    if (!blocks[i]) {
+      blocks[i] = ScoreBlock(block_at(i * step), progress);
+      if (keeper_ != nullptr) keeper_->Keep(i, *blocks[i]);
+    }
+    std::ranges::move(blocks[i]->scores, std::back_inserter(results));
+    if (counts != nullptr) {
+      counts->asked += blocks[i]->counts.asked;
+      counts->computed += blocks[i]->counts.computed;
     }
   }
   return results;

@@ -17,7 +17,8 @@ constexpr double kSmall = 0.01;  // a cost below this is called "less than 1 %"
 struct Evidence {
   const ReportColumn* column = nullptr;
   double full = 0;
-  std::map<uint32_t, double> change;  // bits -> relative change of the best recipe
+  std::map<uint32_t, double> change;       // bits -> relative change of the best recipe
+  std::map<uint32_t, bool> within_chance;  // of that recipe, where it was compared pair by pair
 };
 
 // How much worse: positive when quality was lost, whichever direction is better.
@@ -26,16 +27,18 @@ double Loss(const ReportColumn& column, double relative) {
 }
 
 Evidence Gather(const ReportModel& model, size_t c) {
-  Evidence evidence{&model.columns[c], 0, {}};
+  Evidence evidence{&model.columns[c], 0, {}, {}};
   for (const ReportRow& row : model.rows) {
     const std::optional<ReportValue>& value = row.cells[c].value;
     if (!value) continue;
     if (row.IsFull()) evidence.full = value->value;
     if (!value->relative) continue;
     const auto [it, fresh] = evidence.change.try_emplace(row.bits, *value->relative);
-    if (!fresh && Loss(*evidence.column, *value->relative) < Loss(*evidence.column, it->second)) {
-      it->second = *value->relative;
-    }
+    const bool is_best =
+        fresh || Loss(*evidence.column, *value->relative) < Loss(*evidence.column, it->second);
+    if (!is_best) continue;
+    it->second = *value->relative;
+    evidence.within_chance[row.bits] = value->paired && value->paired->Verdict() == 0;
   }
   return evidence;
 }
@@ -66,7 +69,8 @@ std::string Costs(const Evidence& evidence, const std::vector<uint32_t>& bits) {
           fmt::format("{} {} it by {:.0f}", Bits(b), one ? "multiplies" : "multiply", 1 + change));
     } else {
       const char* verb = !parts.empty() ? "" : one ? " costs" : " cost";
-      parts.push_back(fmt::format("{}{} {}", Bits(b), verb, FormatPercent(change)));
+      parts.push_back(fmt::format("{}{} {}{}", Bits(b), verb, FormatPercent(change),
+                                  evidence.within_chance.at(b) ? " (within chance)" : ""));
     }
   }
   return fmt::format("{}", fmt::join(parts, ", "));

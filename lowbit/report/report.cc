@@ -149,7 +149,6 @@ class ModelBuilder {
     AddRows();
     CountHidden();
     Compare();
-    model_.finding = Finding(model_);
     return std::move(model_);
   }
   size_t hidden() const { return hidden_; }
@@ -337,6 +336,7 @@ Report BuildReport(std::vector<CellRow> rows, const std::string& title, const st
     for (const size_t row : members[id]) builder.Add(row);
     report.models.push_back(builder.Build());
     AddComparisons(report.models.back(), report.rows, report.remarks);
+    report.models.back().finding = Finding(report.models.back());
     hidden += builder.hidden();
   }
   report.title = title.empty() ? DefaultTitle(report.models) : ReplaceInvalidUtf8(title);

@@ -70,6 +70,14 @@ TEST(Significance, StandsInEveryFormat) {
   EXPECT_THAT(RenderCsv(report), HasSubstr("lost,gained"));
 }
 
+TEST(Significance, TheFindingSaysWhatIsWithinChance) {
+  const auto finding = [](int wrong) {
+    return Make({WithAnswers(Full(), 2), WithAnswers(Quantized(), wrong)}).models[0].finding;
+  };
+  EXPECT_THAT(finding(4), HasSubstr("(within chance)"));
+  EXPECT_THAT(finding(14), Not(HasSubstr("within chance")));
+}
+
 TEST(Significance, WithoutOutcomesThereIsNothingToSay) {
   const Report report = Make({Full(), Quantized()});
   EXPECT_FALSE(report.models[0].rows[1].cells[0].value->paired.has_value());

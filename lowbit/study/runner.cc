@@ -14,6 +14,7 @@
 #include "lowbit/base/stop.h"
 #include "lowbit/base/stopwatch.h"
 #include "lowbit/eval/divergence.h"
+#include "lowbit/study/kept_scores.h"
 #include "lowbit/study/quantized_models.h"
 
 namespace lowbit {
@@ -94,10 +95,11 @@ CellRow StartRow(const StudyPlan& plan, const PlannedCell& cell, const Backend& 
 }
 
 void Measure(const Task& task, const LayerSource& source, const Tokenizer& tokenizer, const Backend& backend,
-             const MemoryBudget& budget, Reference* reference, CellRow& row) {
+             const MemoryBudget& budget, Reference* reference, ScoreKeeper& keeper, CellRow& row) {
   const Stopwatch watch;
   const Decoder decoder(source, backend, budget);
-  const TaskResult result = task.Run(Scorer(decoder), tokenizer, reference);
+  const Scorer scorer(decoder, 0, false, Sharing::kPrefixes, &keeper);
+  const TaskResult result = task.Run(scorer, tokenizer, reference);
   row.protocol = result.protocol;
   for (const Measurement& m : result.measurements) {
     row.metrics.push_back({m.name, m.value, m.std_error, m.n, m.higher_is_better});
@@ -119,15 +121,20 @@ void MarkFailed(CellRow& row, ErrorKind kind, const std::string& what) {
   if (!BadNumberIn(row).empty()) row.storage.reset();
 }
 
+std::string KeptScoresFolder(const std::string& folder, const PlannedCell& cell) {
+  return fmt::format("{}/scores-{}", ScratchFolder(folder), cell.key);
+}
+
 // One cell, whatever happens: an exception becomes its row, unless it ends the study.
-CellRow RunCell(const StudyPlan& plan, const PlannedCell& cell, QuantizedModels& quantized,
-                References& references, const Backend& backend) {
+CellRow RunCell(const StudyPlan& plan, const PlannedCell& cell, const std::string& folder,
+                QuantizedModels& quantized, References& references, const Backend& backend) {
   CellRow row = StartRow(plan, cell, backend);
   const bool peak_is_ours = ResetPeakMemory();
   try {
     const LayerSource& source = quantized.Source(cell.recipe, row);
+    KeptScores scores(KeptScoresFolder(folder, cell), cell.key);
     Measure(*plan.tasks[cell.task], source, *plan.models[cell.model].tokenizer, backend, plan.budget,
-            references.Of(cell), row);
+            references.Of(cell), scores, row);
     if (const std::string bad = BadNumberIn(row); !bad.empty()) throw Error(ErrorKind::kNumeric, bad);
   } catch (const WriteError&) {
     throw;  // the next cell would meet the same disk
@@ -177,9 +184,11 @@ StudySummary RunPlan(const StudyPlan& plan, const std::string& folder, ResultsDb
                                                     backend);
     }
     before = cell;
-    const CellRow row = RunCell(plan, *cell, *quantized, *references, backend);
+    const CellRow row = RunCell(plan, *cell, folder, *quantized, *references, backend);
     references->Finish(*cell);
     results.Put(row);
+    std::error_code ignored;
+    fs::remove_all(KeptScoresFolder(folder, *cell), ignored);
     (row.status == CellStatus::kDone ? summary.done : summary.failed) += 1;
     on_cell(row, summary.done + summary.failed, cells.size());
   }

@@ -142,7 +142,11 @@
       const { ctx, scales } = chart;
       chart.data.datasets.forEach((dataset, i) => {
         if (!chart.isDatasetVisible(i)) return;
+        const { left, top, width, height } = chart.chartArea;
         ctx.save();
+        ctx.beginPath();
+        ctx.rect(left - 4, top, width + 8, height);
+        ctx.clip();
         ctx.strokeStyle = dataset.borderColor;
         ctx.lineWidth = 1;
         ctx.beginPath();
@@ -246,6 +250,7 @@
       backgroundColor: dataset.color,
       borderWidth: 2,
       borderDash: dataset.dash,
+      showLine: dataset.showLine ?? true,
       pointStyle: dataset.shape,
       pointRadius: 5,
       pointHoverRadius: 7,
@@ -297,6 +302,15 @@
     return datasets.flatMap((d) => d.points.filter((p) => p.y >= low && p.y <= high).map((p) => p.x));
   }
 
+  // The same values, and the ends of the error bars of the points among them, so that an axis has room for both.
+  function withBars(datasets, inView, type) {
+    const high = Math.max(...inView);
+    const low = Math.min(...inView);
+    const ends = datasets.flatMap((d) => d.points)
+      .filter((p) => p.low !== undefined && p.y >= low && p.y <= high).flatMap((p) => [p.low, p.high]);
+    return inView.concat(ends.filter((value) => type !== "logarithmic" || value > 0));
+  }
+
   const heights = (datasets, more) => datasets.flatMap((d) => d.points.map((p) => p.y)).concat(more);
   const direction = (column) => (column.higherIsBetter ? "higher is better" : "lower is better");
   const titleOf = (column) => (column.name || column.task) + (column.unit ? `, ${column.unit}` : "");
@@ -322,7 +336,7 @@
         `${series.map((s) => s.name).join(", ")}. All numbers are in the table below.`,
       x: axis("bits per weight", { min: Math.floor(Math.min(...xs) - 0.2), max: Math.ceil(Math.max(...xs) + 0.2) },
         "linear", String),
-      y: axis(titleOf(column), limits(inView, type), type, tickText),
+      y: axis(titleOf(column), limits(withBars(datasets, inView, type), type), type, tickText),
       datasets,
       baselineAt: full ? { value: full.value, label: `full precision ${full.text}` } : {},
     });
@@ -337,6 +351,7 @@
     const datasets = series.map((s) => ({ ...s, points: pointsOf(model, s, toPoint, index) }));
     const values = heights(datasets, []);
     byId("kl-chart").closest("figure").hidden = column.comparesModels || values.length === 0;
+    if (!column.comparesModels && index < 0) drawDrop(model, column, series);
     if (column.comparesModels || values.length === 0) return;
     const { type, values: inView } = resolveScale(values, undefined);
     const xs = widths(datasets, inView);
@@ -352,6 +367,45 @@
       y: axis(titleOf(divergence), limits(inView, type), type, tickText),
       datasets,
       baselineAt: {},
+    });
+  }
+
+  // A task that has no divergence of its own: what its score lost, over the divergence on a text.
+  function drawDrop(model, column, series) {
+    const index = model.columns.findIndex((c) => c.metric === "kl_mean");
+    const kl = model.columns[index];
+    const datasets = index < 0 ? [] : series.map((s) => ({
+      ...s,
+      showLine: false,
+      points: pointsOf(model, s, (row, cell) => ({
+        x: row.cells[index]?.value,
+        y: cell.delta,
+        ...(cell.paired && { low: cell.paired.low, high: cell.paired.high }),
+      })).filter((point) => point.x > 0 && point.y !== undefined)
+        .map((point) => ({
+          ...point,
+          lines: [
+            `${column.label} ${point.cell.text}, change ${tickText(point.y)}` +
+              (point.low === undefined ? "" : ` (95 %: ${tickText(point.low)} to ${tickText(point.high)})`),
+            `${kl.label} ${point.row.cells[index].text} ${kl.unit}`,
+          ],
+        })),
+    }));
+    const points = datasets.flatMap((d) => d.points);
+    byId("kl-chart").closest("figure").hidden = points.length === 0;
+    if (points.length === 0) return;
+    byId("kl-title").textContent = `Change of ${column.name} by KL divergence`;
+    byId("kl-note").textContent = `${column.task}, from full precision` +
+      (points.some((p) => p.low !== undefined) ? " with its paired 95 % interval" : "") +
+      `; KL of ${kl.task}, mean over tokens`;
+    const ys = points.flatMap((p) => [p.y, p.low ?? p.y, p.high ?? p.y]).concat(0);
+    draw({
+      canvas: "kl-chart",
+      label: `Scatter chart of the change of ${column.label} over ${kl.label}. All numbers are in the tables below.`,
+      x: axis(titleOf(kl), limits(points.map((p) => p.x), "logarithmic"), "logarithmic", tickText),
+      y: axis(`change of ${column.name}`, limits(ys, "linear"), "linear", tickText),
+      datasets,
+      baselineAt: { value: 0, label: "full precision" },
     });
   }
 
@@ -381,7 +435,7 @@
       label: `Line chart of ${column.label} as a multiple of full precision over the size of the model in MB. ` +
         "All numbers are in the table below.",
       x: axis("model size, MB", limits(widths(datasets, values), "linear"), "linear", String),
-      y: axis("× full precision", limits(values, type), type,
+      y: axis("× full precision", limits(withBars(datasets, values, type), type), type,
         (value) => `${tickText(value)}×`),
       datasets,
       baselineAt: { value: 1, label: "full precision" },
