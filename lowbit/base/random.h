@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <random>
 
 namespace lowbit {
 
@@ -23,6 +24,21 @@ class SplitMix64 {
 
  private:
   uint64_t state_;
+};
+
+// Python's random.seed(seed) and what it draws afterwards: MT19937 (Matsumoto and Nishimura, ACM TOMACS 8, 1998),
+// its state filled from the seed as a key of one word. For protocols whose windows a Python script drew.
+class PythonRandom {
+ public:
+  explicit PythonRandom(uint32_t seed);
+
+  uint32_t Next() { return static_cast<uint32_t>(generator_()); }  // getrandbits(32)
+
+  // randrange(n), 0 < n < 2^32: the leading bits of one number, as many as n has, until they are below n.
+  uint32_t Below(uint32_t n);
+
+ private:
+  std::mt19937 generator_;
 };
 
 }  // namespace lowbit

@@ -41,5 +41,33 @@ TEST(SplitMix64, ItemsHaveTheirOwnNumbers) {
   EXPECT_EQ(seen.size(), 10000u);
 }
 
+// python3 -c 'import random; random.seed(0); print([random.getrandbits(32) for i in range(4)])', and randint(0, n - 1).
+TEST(PythonRandom, DrawsWhatPythonDraws) {
+  PythonRandom raw(0);
+  for (const uint32_t number : {3626764237u, 1654615998u, 3255389356u, 3823568514u})
+    EXPECT_EQ(raw.Next(), number);
+  PythonRandom documents(0);
+  for (const uint32_t index : {25247u, 27562u, 2653u, 16968u, 33506u, 31845u, 26537u, 19877u})
+    EXPECT_EQ(documents.Below(45576), index);
+  PythonRandom late(4294967295);
+  for (int i = 0; i < 698; ++i) late.Next();  // past the first 624
+  EXPECT_EQ(late.Next(), 1614424826u);
+  EXPECT_EQ(late.Next(), 1534215042u);
+  PythonRandom sizes(20231121);
+  for (const uint32_t number : {3068769260u, 3730383434u, 3439325315u})
+    EXPECT_EQ(sizes.Below(4294967295), number);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(sizes.Below(1), 0u);
+  for (const uint32_t number : {248u, 78u, 102u}) EXPECT_EQ(sizes.Below(256), number);
+  for (const uint32_t number : {22u, 221u, 14u}) EXPECT_EQ(sizes.Below(257), number);
+}
+
+TEST(PythonRandom, BelowOneDrawsUntilItIsZero) {
+  PythonRandom random(0), raw(0);
+  EXPECT_EQ(random.Below(1), 0u);
+  while (raw.Next() >> 31 != 0) {
+  }
+  EXPECT_EQ(random.Next(), raw.Next());  // neither more nor fewer numbers
+}
+
 }  // namespace
 }  // namespace lowbit
