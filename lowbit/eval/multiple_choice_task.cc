@@ -40,6 +40,9 @@ class MultipleChoiceTask : public Task {
   std::string Name() const override { return set_.task; }
   std::string DataHash() const override { return set_.data_hash; }
   const MultipleChoiceSet* Choices() const override { return &set_; }
+  bool Takes(TaskOption option) const override {
+    return option == TaskOption::kLimit || option == TaskOption::kShots || option == TaskOption::kBos;
+  }
   std::string Settings() const override {
     return fmt::format("multiple choice v1 {} shots={} limit={} bos={}", set_.source, set_.shots, limit_,
                        BosName(bos_));

@@ -54,6 +54,9 @@ struct TaskOptions {
   BosRule bos = BosRule::kAuto;
 };
 
+// An option that only some tasks know.
+enum class TaskOption : uint8_t { kWindow, kWindows, kLimit, kShots, kBos };
+
 class Reference;  // divergence.h
 
 // A task bound to its data and options: read, checked and hashed, not yet tokenized or scored.
@@ -68,6 +71,8 @@ class Task {
   virtual ForwardJob Job(const Tokenizer& tokenizer, const ModelConfig& config) const = 0;
   // The items of a multiple-choice task; nullptr for others.
   virtual const MultipleChoiceSet* Choices() const { return nullptr; }
+  // Whether `option` changes what this task does.
+  virtual bool Takes(TaskOption option) const = 0;
   // Whether Run has use for a reference.
   virtual bool ComparesModels() const { return false; }
   // `reference`, where there is one and the task compares models, is this task's full-precision side: a run of

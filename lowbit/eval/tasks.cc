@@ -2,97 +2,47 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <iterator>
 
-#include "lowbit/base/log.h"
 #include "lowbit/eval/corpus.h"
 #include "lowbit/eval/data_files.h"
 #include "lowbit/eval/multiple_choice_task.h"
-#include "lowbit/eval/perplexity.h"
+#include "lowbit/eval/perplexity_task.h"
+#include "lowbit/eval/tasks/c4.h"
 #include "lowbit/eval/tasks/readers.h"
 
 namespace lowbit {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr size_t kPaperWindow = 2048;
-
-// Perplexity over one text; the tasks differ in where the text comes from.
-class PerplexityTask : public Task {
- public:
-  PerplexityTask(std::string name, std::string source, Corpus corpus, const TaskOptions& options)
-      : name_(std::move(name)),
-        source_(std::move(source)),
-        corpus_(std::move(corpus)),
-        window_(options.window == 0 ? kPaperWindow : options.window),
-        windows_(options.windows) {}
-
-  std::string Name() const override { return name_; }
-  std::string DataHash() const override { return corpus_.file_hash; }
-  std::string Settings() const override {
-    return fmt::format("perplexity v1 {} window={} windows={}", source_, window_, windows_);
-  }
-
-  ForwardJob Job(const Tokenizer& tokenizer, const ModelConfig&) const override {
-    const size_t sequences = WindowCount(Ids(tokenizer).size(), window_, windows_);
-    const size_t rows = window_ - 1;
-    return {.sequences = sequences, .rows = sequences * rows, .longest = rows, .scored = sequences * rows};
-  }
-
-  bool ComparesModels() const override { return true; }
-
-  TaskResult Run(const Scorer& scorer, const Tokenizer& tokenizer, Reference* reference) const override {
-    const TokenIds& ids = Ids(tokenizer);
-    const ModelConfig& config = scorer.decoder().source().config();
-    if (window_ > config.max_position_embeddings) {
-      LogWarning(fmt::format("windows of {} tokens are longer than the model's max_position_embeddings {}",
-                             window_, config.max_position_embeddings));
-    }
-    const PerplexityResult r = PerplexityOf(scorer, ids, window_, windows_, reference);
-    const size_t specials = tokenizer.Encode("").size();
-    TaskResult result;
-    result.task = name_;
-    result.data_hash = corpus_.file_hash;
-    result.protocol = fmt::format(
-        "GPTQ-style perplexity of {}: one encoding of the whole text ({} tokens, {}), {} of {} windows of {} "
-        "tokens, "
-        "each from position 0, tail dropped; exp of the mean of window means",
-        source_, ids.size(), specials == 0 ? "no BOS" : "BOS once", r.window_nll.size(), ids.size() / window_,
-        window_);
-    result.measurements.push_back({"perplexity", r.perplexity, r.std_error, r.predicted_tokens, false});
-    for (const double loss : r.window_nll) result.windows.push_back({.loss = loss});
-    if (!r.divergence.empty())
-      std::ranges::move(DivergenceOf(r.divergence), std::back_inserter(result.measurements));
-    return result;
-  }
-
- private:
-  // Planning and running ask for the same tokenizer's ids, one after the other.
-  const TokenIds& Ids(const Tokenizer& tokenizer) const {
-    if (ids_of_ != tokenizer.Hash()) {
-      ids_ = tokenizer.Encode(corpus_.text);
-      ids_of_ = tokenizer.Hash();
-    }
-    return ids_;
-  }
-
-  std::string name_, source_;
-  Corpus corpus_;
-  size_t window_, windows_;
-  mutable std::string ids_of_;
-  mutable TokenIds ids_;
-};
+// One encoding of all of it.
+WindowSource SourceOf(std::string task, std::string text, Corpus corpus) {
+  WindowSource source{std::move(task), std::move(text), corpus.file_hash, {}};
+  source.tokens = [content = std::move(corpus.text)](const Tokenizer& tokenizer, size_t window, size_t) {
+    WindowTokens tokens;
+    tokens.ids = tokenizer.Encode(content);
+    tokens.whole_windows = tokens.ids.size() / window;
+    tokens.how =
+        fmt::format("one encoding of the whole text ({} tokens, {})", tokens.ids.size(), BosText(tokenizer));
+    return tokens;
+  };
+  return source;
+}
 
 std::unique_ptr<Task> MakeWikiText2(std::string_view, const TaskOptions& options) {
   constexpr std::array<std::string_view, 1> kNames = {"wikitext2/wiki.test.raw"};
   Corpus corpus = ReadWikiText(FindDataFile(kNames, options));
-  return std::make_unique<PerplexityTask>("wikitext2", "WikiText-2 raw test", std::move(corpus), options);
+  return MakePerplexityTask(SourceOf("wikitext2", "WikiText-2 raw test", std::move(corpus)), options);
 }
 
 std::unique_ptr<Task> MakeText(std::string_view file, const TaskOptions& options) {
   Corpus corpus = ReadPlainText(std::string(file));
   const std::string name = fs::path(file).filename().string();
-  return std::make_unique<PerplexityTask>(fmt::format("text:{}", name), name, std::move(corpus), options);
+  return MakePerplexityTask(SourceOf(fmt::format("text:{}", name), name, std::move(corpus)), options);
+}
+
+template <WindowSource (*Read)(const TaskOptions&)>
+std::unique_ptr<Task> MakeWindows(std::string_view, const TaskOptions& options) {
+  return MakePerplexityTask(Read(options), options);
 }
 
 template <MultipleChoiceSet (*Read)(const TaskOptions&)>
@@ -106,6 +56,12 @@ const std::vector<TaskInfo>& Tasks() {
   static const std::vector<TaskInfo> tasks = {
       {"wikitext2", "perplexity of the WikiText-2 raw test split", &MakeWikiText2},
       {"text:", "perplexity of a UTF-8 text file, e.g. text:notes.txt", &MakeText},
+      {"c4-new", "perplexity of C4's first 1,100 validation texts, as GPTQ's --new-eval",
+       &MakeWindows<&ReadC4New>},
+      {"c4", "perplexity of 256 windows drawn from C4's validation texts, as GPTQ's get_c4",
+       &MakeWindows<&ReadC4>},
+      {"c4@study", "perplexity of the 256 windows of the Qwen3 quantization study",
+       &MakeWindows<&ReadC4Study>},
       {"piqa", "which of two ways reaches a goal; acc, acc_norm", &MakeChoices<&ReadPiqa>},
       {"arc_easy", "easy questions of science exams; acc, acc_norm", &MakeChoices<&ReadArcEasy>},
       {"arc_challenge", "hard questions of science exams; acc, acc_norm", &MakeChoices<&ReadArcChallenge>},
@@ -132,20 +88,18 @@ std::unique_ptr<Task> MakeTask(std::string_view name, const TaskOptions& options
 }
 
 void RequireUsed(const TaskOptions& options, std::span<const std::unique_ptr<Task>> tasks) {
-  const auto any = [&](bool of_choices) {
-    return std::ranges::any_of(
-        tasks, [&](const std::unique_ptr<Task>& task) { return (task->Choices() != nullptr) == of_choices; });
-  };
-  const auto require = [](bool is_set, bool is_used, std::string_view what, std::string_view of) {
-    if (is_set && !is_used)
+  const auto require = [&](bool is_set, TaskOption option, std::string_view what, std::string_view of) {
+    const auto takes = [&](const std::unique_ptr<Task>& task) { return task->Takes(option); };
+    if (is_set && std::ranges::none_of(tasks, takes))
       throw Error(ErrorKind::kUsage, fmt::format("{} is for {}, expected one among the tasks", what, of));
   };
   constexpr std::string_view kText = "perplexity of texts", kChoice = "multiple-choice tasks";
-  require(options.window > 0, any(false), "a window", kText);
-  require(options.windows > 0, any(false), "a number of windows", kText);
-  require(options.limit > 0, any(true), "a limit", kChoice);
-  require(options.shots.has_value(), any(true), "a number of shots", kChoice);
-  require(options.bos != BosRule::kAuto, any(true), "a rule for BOS", kChoice);
+  constexpr std::string_view kHarness = "multiple-choice tasks and wikitext";
+  require(options.window > 0, TaskOption::kWindow, "a window", kText);
+  require(options.windows > 0, TaskOption::kWindows, "a number of windows", kText);
+  require(options.limit > 0, TaskOption::kLimit, "a limit", kHarness);
+  require(options.shots.has_value(), TaskOption::kShots, "a number of shots", kChoice);
+  require(options.bos != BosRule::kAuto, TaskOption::kBos, "a rule for BOS", kHarness);
 }
 
 }  // namespace lowbit

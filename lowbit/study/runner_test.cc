@@ -35,6 +35,7 @@ class ScriptedTask : public Task {
   std::string Name() const override { return name_; }
   std::string DataHash() const override { return std::string(64, '0'); }
   std::string Settings() const override { return name_; }
+  bool Takes(TaskOption) const override { return false; }
   ForwardJob Job(const Tokenizer&, const ModelConfig&) const override { return {}; }
   TaskResult Run(const Scorer&, const Tokenizer&, Reference*) const override {
     return {name_, "scripted", DataHash(), {behaviour_()}};
