@@ -9,6 +9,7 @@
 #include "lowbit/eval/perplexity_task.h"
 #include "lowbit/eval/tasks/c4.h"
 #include "lowbit/eval/tasks/readers.h"
+#include "lowbit/eval/tasks/wikitext.h"
 
 namespace lowbit {
 namespace fs = std::filesystem;
@@ -40,6 +41,10 @@ std::unique_ptr<Task> MakeText(std::string_view file, const TaskOptions& options
   return MakePerplexityTask(SourceOf(fmt::format("text:{}", name), name, std::move(corpus)), options);
 }
 
+std::unique_ptr<Task> MakeWikiTextPages(std::string_view, const TaskOptions& options) {
+  return MakeRollingTask(ReadWikiTextPages(options), options);
+}
+
 template <WindowSource (*Read)(const TaskOptions&)>
 std::unique_ptr<Task> MakeWindows(std::string_view, const TaskOptions& options) {
   return MakePerplexityTask(Read(options), options);
@@ -62,6 +67,8 @@ const std::vector<TaskInfo>& Tasks() {
        &MakeWindows<&ReadC4>},
       {"c4@study", "perplexity of the 256 windows of the Qwen3 quantization study",
        &MakeWindows<&ReadC4Study>},
+      {"wikitext", "perplexity of WikiText-2's test pages per word and byte, as lm-evaluation-harness",
+       &MakeWikiTextPages},
       {"piqa", "which of two ways reaches a goal; acc, acc_norm", &MakeChoices<&ReadPiqa>},
       {"arc_easy", "easy questions of science exams; acc, acc_norm", &MakeChoices<&ReadArcEasy>},
       {"arc_challenge", "hard questions of science exams; acc, acc_norm", &MakeChoices<&ReadArcChallenge>},

@@ -66,4 +66,13 @@ TokenPair EncodePair(const Tokenizer& tokenizer, std::string_view context, std::
   return pair;
 }
 
+std::vector<int32_t> EncodeText(const Tokenizer& tokenizer, std::string_view text,
+                                const PairOptions& options) {
+  return PairEncoder(tokenizer, options).Encode(text);
+}
+
+int32_t PrefixToken(const Tokenizer& tokenizer, const PairOptions& options) {
+  return PairEncoder(tokenizer, options).Prefix();
+}
+
 }  // namespace lowbit

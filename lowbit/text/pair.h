@@ -36,4 +36,12 @@ struct TokenPair {
 TokenPair EncodePair(const Tokenizer& tokenizer, std::string_view context, std::string_view continuation,
                      const PairOptions& options = {});
 
+// The ids of a text by itself, as those of a context: special tokens by `options`, none where the text begins with
+// the prefix token's own characters. Throws what EncodePair throws for `options` and for the text.
+std::vector<int32_t> EncodeText(const Tokenizer& tokenizer, std::string_view text,
+                                const PairOptions& options = {});
+
+// What stands for an empty context. Throws Error{kContent} where there is nothing.
+int32_t PrefixToken(const Tokenizer& tokenizer, const PairOptions& options = {});
+
 }  // namespace lowbit

@@ -43,6 +43,17 @@ Tokenizer WithBos() {
   return ParseSmall(json);
 }
 
+TEST(EncodeText, PutsBosWhereAContextHasIt) {
+  const Tokenizer bos = WithBos(), none = ParseSmall(SmallTokenizer());
+  EXPECT_THAT(EncodeText(bos, "a "), ElementsAre(260, 'a', ' '));
+  EXPECT_THAT(EncodeText(bos, "<|end|>a"), ElementsAre(260, 'a'));
+  EXPECT_THAT(EncodeText(bos, "a", {.bos = BosRule::kOff}), ElementsAre('a'));
+  EXPECT_THAT(EncodeText(none, "a"), ElementsAre('a'));
+  EXPECT_EQ(PrefixToken(bos), 260);
+  EXPECT_EQ(PrefixToken(none, {.prefix = 7}), 7);
+  EXPECT_THROW(PrefixToken(none), Error);
+}
+
 TEST(EncodePair, MovesEveryKindOfWhiteSpaceThatPythonStrips) {
   const Tokenizer tokenizer = ParseSmall(SmallTokenizer());
   for (const std::string space :

@@ -158,6 +158,18 @@ std::string_view Strip(std::string_view text) {
   return text;
 }
 
+size_t SplitCount(std::string_view text) {
+  size_t pieces = 1;
+  bool in_run = false;
+  for (size_t i = 0; i < text.size();) {
+    const CodePoint c = DecodeAt(text, i);
+    i += c.length;
+    if (IsStripped(c.value) && !in_run) ++pieces;
+    in_run = IsStripped(c.value);
+  }
+  return pieces;
+}
+
 std::string Capitalize(std::string_view text) {
   const std::u32string points = CodePointsOf(text);
   std::string out;

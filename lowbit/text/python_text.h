@@ -18,6 +18,9 @@ size_t RightStrippedLength(std::string_view text);
 // text.strip().
 std::string_view Strip(std::string_view text);
 
+// len(re.split(r"\s+", text)): runs of what Strip removes, and one.
+size_t SplitCount(std::string_view text);
+
 // text.capitalize(): the first character in title case, all others in lower case, by Unicode's full mappings
 // ("ß" begins as "Ss", a capital sigma at a word's end becomes "ς").
 std::string Capitalize(std::string_view text);

@@ -20,6 +20,13 @@ TEST(PythonText, StripsWhiteSpaceAndInformationSeparators) {
   EXPECT_EQ(RightStrippedLength("a b \u00A0"), 3u);
 }
 
+TEST(PythonText, CountsPiecesBetweenRunsOfWhiteSpace) {
+  EXPECT_EQ(SplitCount(""), 1u);
+  EXPECT_EQ(SplitCount("a"), 1u);
+  EXPECT_EQ(SplitCount(" \n"), 2u);
+  EXPECT_EQ(SplitCount(" a \n\u00A0 b\u200Bc\x1C"), 4u);
+}
+
 TEST(PythonText, CapitalizesAsPythonDoes) {
   const std::vector<std::pair<const char*, const char*>> cases = {
       {"", ""},
