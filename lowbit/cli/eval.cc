@@ -248,7 +248,11 @@ void AddEvalCommand(CLI::App& app) {
   command->add_option("--tasks", options->tasks, "comma-separated tasks, see below")
       ->required()
       ->delimiter(',');
-  command->add_option("--window", options->task.window, "tokens per window (default 2048, as in the papers)")
+  command
+      ->add_option(
+          "--window", options->task.window,
+          "tokens per window (default 2048, as in the papers); of wikitext the most the model sees at once "
+          "(default: its max_position_embeddings)")
       ->check(CLI::PositiveNumber);
   command->add_option("--windows", options->task.windows, "at most this many windows (default: all)")
       ->check(CLI::PositiveNumber);
@@ -259,15 +263,16 @@ void AddEvalCommand(CLI::App& app) {
                    "a result")
       ->check(CLI::PositiveNumber);
   command
-      ->add_option("--limit", options->task.limit,
-                   "multiple choice: the first items only, of mmlu of each subject")
+      ->add_option(
+          "--limit", options->task.limit,
+          "multiple choice: the first items only, of mmlu of each subject; wikitext: the first pages")
       ->check(CLI::PositiveNumber);
-  command->add_option(
-      "--num-fewshot", options->shots,
-      "solved examples before each question; mmlu has 5 (default 0, as in lm-evaluation-harness)");
+  command->add_option("--num-fewshot", options->shots,
+                      "solved examples before each question; mmlu has 5 (default 0, as in "
+                      "lm-evaluation-harness; of mmlu@study 5)");
   command
       ->add_option("--bos", options->bos,
-                   "multiple choice: begin texts with BOS: auto as the tokenizer does, on, off")
+                   "multiple choice, wikitext: begin texts with BOS: auto as the tokenizer does, on, off")
       ->check(CLI::IsMember({"auto", "on", "off"}))
       ->capture_default_str();
   command->add_option(
@@ -299,6 +304,8 @@ void AddEvalCommand(CLI::App& app) {
                   "  lowbit eval q4 --tasks piqa,arc_easy,hellaswag --limit 100\n"
                   "  lowbit eval q4 --tasks mmlu --num-fewshot 5 --data ~/data\n"
                   "  lowbit eval q4 --tasks piqa,wikitext2 --output-path out/q4 --log-samples\n"
+                  "  lowbit eval q4 --tasks wikitext --window 2048\n"
+                  "  lowbit eval q4 --tasks c4-new,c4@study,mmlu@study --data ~/data\n"
                   "  lowbit eval Qwen3-0.6B --tasks piqa --show 3\n"
                   "  lowbit eval Qwen3-32B --tasks wikitext2 --ram 6GB");
   command->callback([options] { options->show.empty() ? RunEval(*options) : RunShow(*options); });

@@ -40,12 +40,12 @@ void PrintItem(const MultipleChoiceSet& set, const MultipleChoiceItem& item, siz
 }
 
 Json ToJson(const MultipleChoiceSet& set, const MultipleChoiceItem& item, size_t index,
-            std::span<const TokenPair> pairs) {
+            std::span<const TokenPair> pairs, size_t shots) {
   Json json = {{"task", set.task}};
   if (!set.subsets.empty()) json["subject"] = set.subsets[item.subset].name;
   json["index"] = index;
   for (size_t choice = 0; choice < pairs.size(); ++choice) {
-    json["requests"].push_back({ContextOf(set, item, choice), ContinuationOf(item, choice)});
+    json["requests"].push_back({ContextOf(set, item, choice, shots), ContinuationOf(item, choice)});
     json["characters"].push_back(item.lengths[choice].characters);
     json["bytes"].push_back(item.lengths[choice].bytes);
     json["context_ids"].push_back(pairs[choice].context);
@@ -73,7 +73,7 @@ void ShowItems(const MultipleChoiceSet& set, const Tokenizer& tokenizer, const P
     const MultipleChoiceItem& item = set.items[i];
     const std::vector<TokenPair> pairs = EncodeItem(tokenizer, set, item, options);
     if (json) {
-      fmt::print("{}\n", ToJson(set, item, i, pairs).dump());
+      fmt::print("{}\n", ToJson(set, item, i, pairs, ShotsOf(tokenizer, set, item, options)).dump());
     } else {
       PrintItem(set, item, i, pairs, tokenizer);
     }

@@ -8,8 +8,6 @@
 namespace lowbit {
 namespace {
 
-constexpr std::string_view kDelimiter = " ";
-
 // The first index of the largest score. With `length` scores are divided by it.
 template <class Length>
 size_t BestOf(std::span<const double> scores, const Length& length) {
@@ -27,9 +25,13 @@ size_t BestOf(std::span<const double> scores, const Length& length) {
 
 }  // namespace
 
-std::string ContextOf(const MultipleChoiceSet& set, const MultipleChoiceItem& item, size_t choice) {
+std::string ContextOf(const MultipleChoiceSet& set, const MultipleChoiceItem& item, size_t choice,
+                      size_t shots) {
   const std::string& own = item.contexts[item.contexts.size() == 1 ? 0 : choice];
-  return set.subsets.empty() ? own : set.subsets[item.subset].prefix + own;
+  if (set.subsets.empty()) return own;
+  const TaskSubset& subset = set.subsets[item.subset];
+  const size_t end = shots < subset.prefix_ends.size() ? subset.prefix_ends[shots] : subset.prefix.size();
+  return subset.prefix.substr(0, end) + own;
 }
 
 const std::string& ContinuationOf(const MultipleChoiceItem& item, size_t choice) {
@@ -37,13 +39,13 @@ const std::string& ContinuationOf(const MultipleChoiceItem& item, size_t choice)
 }
 
 MultipleChoiceItem ItemOf(std::string context, std::span<const std::string> choices, size_t gold,
-                          const Place& place) {
+                          const Place& place, std::string_view delimiter) {
   MultipleChoiceItem item;
   item.contexts.push_back(std::move(context));
   for (size_t i = 0; i < choices.size(); ++i) {
     if (choices[i].empty())
       throw Error(ErrorKind::kContent, place, fmt::format("choice {} is empty, expected text", i));
-    item.continuations.push_back(std::string(kDelimiter) + choices[i]);
+    item.continuations.push_back(std::string(delimiter) + choices[i]);
     item.lengths.push_back({CodePointCount(choices[i]), choices[i].size()});
   }
   item.gold = gold;
@@ -60,8 +62,45 @@ void LimitItems(MultipleChoiceSet& set, size_t limit) {
   std::erase_if(set.items, [&](const MultipleChoiceItem& item) { return ++kept[item.subset] > limit; });
 }
 
+namespace {
+
+struct Prompt {
+  size_t shots = 0;
+  std::vector<int32_t> ids;
+};
+
+Prompt FitPrompt(const Tokenizer& tokenizer, const MultipleChoiceSet& set, const MultipleChoiceItem& item,
+                 const PairOptions& options) {
+  for (Prompt prompt{set.shots, {}};; --prompt.shots) {
+    prompt.ids = EncodeText(tokenizer, ContextOf(set, item, 0, prompt.shots), options);
+    if (prompt.ids.size() <= set.max_prompt) return prompt;
+    if (prompt.shots > 0) continue;
+    throw Error(ErrorKind::kContent, Place().Item(fmt::format("subject {}", set.subsets[item.subset].name)),
+                fmt::format("a question of {} tokens without any example, expected at most {}",
+                            prompt.ids.size(), set.max_prompt));
+  }
+}
+
+// Context and choices each by themselves: the tokenizer may not join across the border.
+std::vector<TokenPair> EncodeApart(const Tokenizer& tokenizer, const MultipleChoiceSet& set,
+                                   const MultipleChoiceItem& item, const PairOptions& options) {
+  const Prompt prompt = FitPrompt(tokenizer, set, item, options);
+  std::vector<TokenPair> pairs;
+  for (const std::string& choice : item.continuations)
+    pairs.push_back({prompt.ids, tokenizer.Encode(choice, false)});
+  return pairs;
+}
+
+}  // namespace
+
+size_t ShotsOf(const Tokenizer& tokenizer, const MultipleChoiceSet& set, const MultipleChoiceItem& item,
+               const PairOptions& options) {
+  return set.max_prompt == 0 ? set.shots : FitPrompt(tokenizer, set, item, options).shots;
+}
+
 std::vector<TokenPair> EncodeItem(const Tokenizer& tokenizer, const MultipleChoiceSet& set,
                                   const MultipleChoiceItem& item, const PairOptions& options) {
+  if (set.max_prompt > 0) return EncodeApart(tokenizer, set, item, options);
   std::vector<TokenPair> pairs;
   for (size_t choice = 0; choice < item.lengths.size(); ++choice) {
     pairs.push_back(

@@ -33,15 +33,21 @@ struct TaskSubset {
   std::string category;  // subsets of one category are also averaged
   std::string prefix;    // stands before the context of each of its items: header and examples
   size_t available = 0;  // items of its file, before LimitItems
+  // Where the prefix ends with 0, 1, … examples; needed where set.max_prompt says that some may have to go.
+  std::vector<size_t> prefix_ends = {};
 };
 
 // A task's data, read, checked and rendered.
 struct MultipleChoiceSet {
-  std::string task = {};      // "piqa"
-  std::string source = {};    // "PIQA validation"
-  size_t official_items = 0;  // of the whole split
-  bool normalizes = false;    // acc_norm is reported beside acc
+  std::string task = {};                           // "piqa"
+  std::string source = {};                         // "PIQA validation"
+  std::string asked_by = "lm-evaluation-harness";  // whose prompts and scores these are
+  size_t official_items = 0;                       // of the whole split
+  bool normalizes = false;                         // acc_norm is reported beside acc
   size_t shots = 0;
+  // Choices are tokens by themselves, and a prompt of more than max_prompt tokens loses its last examples, one at a
+  // time: as the script of Hendrycks et al. asks MMLU. 0: as lm-evaluation-harness.
+  size_t max_prompt = 0;
   std::vector<TaskSubset> subsets = {};  // none: the task is one
   size_t official_subsets = 0;
   std::vector<MultipleChoiceItem> items = {};
@@ -49,14 +55,20 @@ struct MultipleChoiceSet {
   std::string data_hash = {};  // SHA-256 of the file, or of the list of files and their hashes
 };
 
-// Text of choice `choice`: what the model is given, and what is scored.
-std::string ContextOf(const MultipleChoiceSet& set, const MultipleChoiceItem& item, size_t choice);
+// Text of choice `choice`: what the model is given, and what is scored. With the first `shots` examples at most.
+std::string ContextOf(const MultipleChoiceSet& set, const MultipleChoiceItem& item, size_t choice,
+                      size_t shots = SIZE_MAX);
 const std::string& ContinuationOf(const MultipleChoiceItem& item, size_t choice);
 
-// An item whose choices follow one context, with a space between. Throws Error{kContent} at `place` for an empty
+// How many examples item's prompt keeps: all, or as many as max_prompt leaves. Throws Error{kContent} for a question
+// that does not fit by itself.
+size_t ShotsOf(const Tokenizer& tokenizer, const MultipleChoiceSet& set, const MultipleChoiceItem& item,
+               const PairOptions& options);
+
+// An item whose choices follow one context, with `delimiter` between. Throws Error{kContent} at `place` for an empty
 // choice: a score divided by its length would mean nothing.
 MultipleChoiceItem ItemOf(std::string context, std::span<const std::string> choices, size_t gold,
-                          const Place& place);
+                          const Place& place, std::string_view delimiter = " ");
 
 // Keeps the first `limit` items of each subset, or of all where there are none. 0 keeps everything.
 void LimitItems(MultipleChoiceSet& set, size_t limit);

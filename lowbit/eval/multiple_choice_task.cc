@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lowbit/eval/multiple_choice_task.h"
 
+#include <algorithm>
+
 #include "lowbit/eval/mean.h"
 
 namespace lowbit {
@@ -76,16 +78,27 @@ class MultipleChoiceTask : public Task {
     return requests_;
   }
 
+  size_t ItemsWithFewerShots(const Tokenizer& tokenizer) const {
+    return static_cast<size_t>(std::ranges::count_if(set_.items, [&](const MultipleChoiceItem& item) {
+      return ShotsOf(tokenizer, set_, item, {.bos = bos_}) < set_.shots;
+    }));
+  }
+
   std::string Protocol(const Tokenizer& tokenizer, const ModelConfig& config) const {
-    std::string text = fmt::format("multiple choice as lm-evaluation-harness asks it, {}: {} of {} items",
+    std::string text = fmt::format("multiple choice as {} asks it, {}: {} of {} items", set_.asked_by,
                                    set_.source, set_.items.size(), set_.official_items);
     if (limit_ > 0)
       text += fmt::format(" (the first {}{})", limit_, set_.subsets.empty() ? "" : " of each subject");
     if (!set_.subsets.empty())
       text += fmt::format(", {} of {} subjects", set_.subsets.size(), set_.official_subsets);
     const bool has_bos = bos_ == BosRule::kOn || (bos_ == BosRule::kAuto && !tokenizer.Encode("").empty());
-    text += fmt::format(", {}-shot, {} (--bos {}), at most {} tokens; acc by log-likelihood", set_.shots,
-                        has_bos ? "BOS" : "no BOS", BosName(bos_), config.max_position_embeddings);
+    text += fmt::format(", {}-shot, {} (--bos {}), ", set_.shots, has_bos ? "BOS" : "no BOS", BosName(bos_));
+    if (set_.max_prompt > 0) {
+      text += fmt::format("prompts of at most {} tokens ({} items with fewer examples), ", set_.max_prompt,
+                          ItemsWithFewerShots(tokenizer));
+    }
+    text += fmt::format("at most {} tokens", config.max_position_embeddings);
+    text += "; acc by log-likelihood";
     return set_.normalizes ? text + ", acc_norm by log-likelihood per character" : text;
   }
 

@@ -147,5 +147,82 @@ TEST(Items, BecomeRequestsAndScoresComeBackInOrder) {
   EXPECT_TRUE(judged[1].acc);
 }
 
+// Three short examples in front of one question.
+class FittedPrompt : public testing::Test {
+ protected:
+  FittedPrompt() {
+    set_.subsets.push_back({"physics", "stem", "head"});
+    set_.subsets[0].prefix_ends.push_back(4);
+    for (const char* example : {" one", " two", " three"}) {
+      set_.subsets[0].prefix += example;
+      set_.subsets[0].prefix_ends.push_back(set_.subsets[0].prefix.size());
+    }
+    const std::vector<std::string> letters = {"A", "B"};
+    set_.items.push_back(ItemOf("\nAnswer:", letters, 0, Place("test"), ""));
+  }
+  size_t TokensWith(size_t shots) const {
+    return tokenizer_.Encode(ContextOf(set_, set_.items[0], 0, shots)).size();
+  }
+
+  Tokenizer tokenizer_ = Tokenizer::Load(std::string(LOWBIT_TESTDATA) + "/tokenizers/qwen3_tokenizer.json");
+  MultipleChoiceSet set_{.task = "t", .source = "s", .shots = 3, .max_prompt = 100};
+};
+
+TEST_F(FittedPrompt, LosesItsLastExamplesUntilItFits) {
+  ASSERT_GT(TokensWith(3), TokensWith(2));
+  ASSERT_GT(TokensWith(1), TokensWith(0));
+  for (size_t shots = 0; shots <= 3; ++shots) {
+    set_.max_prompt = TokensWith(shots);
+    EXPECT_EQ(ShotsOf(tokenizer_, set_, set_.items[0], {}), shots);
+    const std::vector<TokenPair> pairs = EncodeItem(tokenizer_, set_, set_.items[0], {});
+    ASSERT_EQ(pairs.size(), 2u);
+    EXPECT_EQ(pairs[0].context, tokenizer_.Encode(ContextOf(set_, set_.items[0], 0, shots)));
+    EXPECT_EQ(pairs[1].context, pairs[0].context);
+  }
+  EXPECT_EQ(ContextOf(set_, set_.items[0], 0, 1), "head one\nAnswer:");
+  set_.max_prompt = TokensWith(0) - 1;
+  try {
+    EncodeItem(tokenizer_, set_, set_.items[0], {});
+    ADD_FAILURE() << "no error";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::kContent);
+    EXPECT_THAT(e.what(), testing::HasSubstr("subject physics: a question of "));
+  }
+}
+
+// With a letter right behind it, "Answer:" may become other tokens: the context must not.
+TEST_F(FittedPrompt, HasLettersThatAreTokensByThemselves) {
+  const std::vector<TokenPair> pairs = EncodeItem(tokenizer_, set_, set_.items[0], {});
+  for (size_t i = 0; i < 2; ++i) {
+    const std::string letter(1, "AB"[i]);
+    EXPECT_EQ(pairs[i].continuation, tokenizer_.Encode(letter));
+    EXPECT_EQ(pairs[i].continuation.size(), 1u);
+  }
+  const std::vector<ContinuationRequest> requests = RequestsOf(tokenizer_, set_, {}, 1000);
+  ASSERT_EQ(requests.size(), 1u);
+  EXPECT_EQ(requests[0].continuations.size(), 2u);
+}
+
+TEST_F(FittedPrompt, IsToldInTheProtocol) {
+  const std::string model = std::string(LOWBIT_SOURCE_DIR) + "/data/demo-qwen3";
+  const Threads threads(2);
+  const auto source = OpenModel(model);
+  const auto backend = MakeBackend("cpu", "f32", threads);
+  const Decoder decoder(*source, *backend);
+  const Tokenizer tokenizer = Tokenizer::Load(model);
+  set_.asked_by = "a test";
+  set_.max_prompt = tokenizer.Encode(ContextOf(set_, set_.items[0], 0, 2)).size();
+  set_.items.push_back(set_.items[0]);
+  set_.items.back().contexts[0] = ":";
+  const TaskResult result = MakeMultipleChoiceTask(set_, {})->Run(Scorer(decoder), tokenizer, nullptr);
+  EXPECT_THAT(result.protocol, testing::StartsWith("multiple choice as a test asks it, s: 2 of 0 items"));
+  EXPECT_THAT(
+      result.protocol,
+      testing::HasSubstr(fmt::format(
+          "3-shot, no BOS (--bos auto), prompts of at most {} tokens (1 items with fewer examples), at "
+          "most 1024 tokens; acc by log-likelihood",
+          set_.max_prompt)));
+}
+
 }  // namespace
 }  // namespace lowbit

@@ -77,6 +77,8 @@ const std::vector<TaskInfo>& Tasks() {
       {"boolq", "yes or no, from a passage; acc", &MakeChoices<&ReadBoolQ>},
       {"mmlu", "questions of 57 subjects; acc over questions, over subjects, of four categories",
        &MakeChoices<&ReadMmlu>},
+      {"mmlu@study", "the same as the Qwen3 quantization study asks them: bare letters, 5 examples",
+       &MakeChoices<&ReadMmluStudy>},
   };
   return tasks;
 }

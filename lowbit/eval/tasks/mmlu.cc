@@ -15,6 +15,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr size_t kChoices = 4, kColumns = 6, kOfficialItems = 14042, kSubjects = 57;
+constexpr size_t kStudyShots = 5, kStudyPrompt = 2048;
 constexpr std::string_view kLetters = "ABCD";
 
 struct Category {
@@ -48,12 +49,15 @@ const std::array<Category, 4>& Categories() {
   return categories;
 }
 
+// Who asks. Both put the same questions behind the same words, but for white space.
+enum class Style : uint8_t { kHarness, kStudy };
+
 struct Question {
   std::string block;  // up to "Answer:"
   size_t gold = 0;
 };
 
-std::vector<Question> ReadQuestions(const std::string& path) {
+std::vector<Question> ReadQuestions(const std::string& path, Style style) {
   std::vector<Question> questions;
   const Place file(path);
   ForEachCsvRecord(path, kColumns, [&](size_t line, const std::vector<std::string>& fields) {
@@ -63,7 +67,7 @@ std::vector<Question> ReadQuestions(const std::string& path) {
       throw Error(ErrorKind::kContent, file.Line(line).Item("field 6"),
                   fmt::format("is '{}', expected the answer's letter, A to D", Printable(answer, 60)));
     }
-    std::string block(Strip(fields[0]));
+    std::string block(style == Style::kHarness ? Strip(fields[0]) : fields[0]);
     for (size_t i = 0; i < kChoices; ++i) block += fmt::format("\n{}. {}", kLetters[i], fields[i + 1]);
     questions.push_back({block + "\nAnswer:", gold});
   });
@@ -110,39 +114,37 @@ void RequireKnownSubjects(const std::string& folder) {
   }
 }
 
-std::string Header(std::string_view subject) {
-  return fmt::format("The following are multiple choice questions (with answers) about {}.\n\n",
-                     ReplaceAll(subject, "_", " "));
+std::string Header(std::string_view subject, Style style) {
+  return fmt::format("The following are multiple choice questions (with answers) about {}{}.\n\n",
+                     style == Style::kStudy ? " " : "", ReplaceAll(subject, "_", " "));
 }
 
-std::string Examples(const std::string& folder, std::string_view subject, size_t shots,
-                     std::vector<std::string>& files) {
-  if (shots == 0) return "";
+// Header and examples; `files` gets the examples' file.
+TaskSubset SubsetOf(const std::string& folder, std::string_view subject, std::string_view category,
+                    Style style, size_t shots, std::vector<std::string>& files) {
+  TaskSubset subset{std::string(subject), std::string(category), Header(subject, style)};
+  subset.prefix_ends.push_back(subset.prefix.size());
+  if (shots == 0) return subset;
   const std::string path = FileOf(folder, "dev", subject);
   if (path.empty()) {
     throw Error(ErrorKind::kMissing, Place(fmt::format("{}/dev/{}_dev.csv", folder, subject)),
                 "is not there, expected the subject's examples");
   }
   files.push_back(path);
-  const std::vector<Question> questions = ReadQuestions(path);
+  const std::vector<Question> questions = ReadQuestions(path, style);
   if (questions.size() < shots) {
     throw Error(ErrorKind::kUsage, Place(path),
                 fmt::format("holds {} examples, fewer than --num-fewshot {}", questions.size(), shots));
   }
-  std::string text;
-  for (size_t i = 0; i < shots; ++i)
-    text += fmt::format("{} {}\n\n", questions[i].block, kLetters[questions[i].gold]);
-  return text;
+  for (size_t i = 0; i < shots; ++i) {
+    subset.prefix += fmt::format("{} {}\n\n", questions[i].block, kLetters[questions[i].gold]);
+    subset.prefix_ends.push_back(subset.prefix.size());
+  }
+  return subset;
 }
 
-}  // namespace
-
-MultipleChoiceSet ReadMmlu(const TaskOptions& options) {
-  MultipleChoiceSet set{.task = "mmlu",
-                        .source = "MMLU test",
-                        .official_items = kOfficialItems,
-                        .shots = options.shots.value_or(0),
-                        .official_subsets = kSubjects};
+// Fills in subsets, items and the files' hash.
+void ReadSubjects(const TaskOptions& options, Style style, MultipleChoiceSet& set) {
   const std::string folder = FindFolder(options);
   RequireKnownSubjects(folder);
   const std::array<std::string, kChoices> letters = {"A", "B", "C", "D"};
@@ -153,10 +155,10 @@ MultipleChoiceSet ReadMmlu(const TaskOptions& options) {
       if (path.empty()) continue;
       files.push_back(path);
       const size_t subset = set.subsets.size();
-      set.subsets.push_back({std::string(subject), std::string(category.name),
-                             Header(subject) + Examples(folder, subject, set.shots, files)});
-      for (const Question& question : ReadQuestions(path)) {
-        set.items.push_back(ItemOf(question.block, letters, question.gold, Place(path)));
+      set.subsets.push_back(SubsetOf(folder, subject, category.name, style, set.shots, files));
+      for (const Question& question : ReadQuestions(path, style)) {
+        set.items.push_back(
+            ItemOf(question.block, letters, question.gold, Place(path), style == Style::kStudy ? "" : " "));
         set.items.back().subset = subset;
       }
     }
@@ -164,6 +166,29 @@ MultipleChoiceSet ReadMmlu(const TaskOptions& options) {
   if (files.empty())
     throw Error(ErrorKind::kMissing, Place(folder + "/test"), "holds no subject's SUBJECT_test.csv");
   set.data_hash = HashOfFiles(files);
+}
+
+}  // namespace
+
+MultipleChoiceSet ReadMmlu(const TaskOptions& options) {
+  MultipleChoiceSet set{.task = "mmlu",
+                        .source = "MMLU test",
+                        .official_items = kOfficialItems,
+                        .shots = options.shots.value_or(0),
+                        .official_subsets = kSubjects};
+  ReadSubjects(options, Style::kHarness, set);
+  return set;
+}
+
+MultipleChoiceSet ReadMmluStudy(const TaskOptions& options) {
+  MultipleChoiceSet set{.task = "mmlu@study",
+                        .source = "MMLU test, bare letters",
+                        .asked_by = "the Qwen3 quantization study",
+                        .official_items = kOfficialItems,
+                        .shots = options.shots.value_or(kStudyShots),
+                        .max_prompt = kStudyPrompt,
+                        .official_subsets = kSubjects};
+  ReadSubjects(options, Style::kStudy, set);
   return set;
 }
 

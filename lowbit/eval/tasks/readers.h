@@ -18,6 +18,11 @@ MultipleChoiceSet ReadWinoGrande(const TaskOptions& options);
 MultipleChoiceSet ReadBoolQ(const TaskOptions& options);
 MultipleChoiceSet ReadMmlu(const TaskOptions& options);
 
+// As evaluate_hf.py in the repository of "An Empirical Study of Qwen3 Quantization" (arXiv 2505.02214) asks MMLU, which
+// is the script of Hendrycks et al. (arXiv 2009.03300): letters without a space in front, five examples unless
+// options.shots says otherwise, the last of them left out until a prompt has at most 2,048 tokens.
+MultipleChoiceSet ReadMmluStudy(const TaskOptions& options);
+
 // For tasks whose examples would have to be drawn from a training split.
 void RequireNoShots(const TaskOptions& options, std::string_view task);
 

@@ -316,6 +316,28 @@ TEST(Options, ThatATaskHasNoUseForAreRefused) {
   EXPECT_THROW(RequireUsed({.bos = BosRule::kOff}, tasks), Error);
 }
 
+// format_subject, format_example and gen_prompt of the study's evaluate_hf.py, by hand.
+TEST(MmluStudy, RendersAsTheStudyDoes) {
+  const TestFolder folder;
+  Write(folder, "mmlu/test/high_school_physics_test.csv", "\" q? \",1,2,3,4,C\n");
+  Write(folder, "mmlu/dev/high_school_physics_dev.csv", "d0,a,b,c,d,B\nd1,e,f,g,h,A\nd2,i,j,k,l,D\n");
+  const MultipleChoiceSet set = ReadMmluStudy(In(folder, 2));
+  ASSERT_EQ(set.items.size(), 1u);
+  const std::string header =
+      "The following are multiple choice questions (with answers) about  high school physics.\n\n";
+  const std::string first = "d0\nA. a\nB. b\nC. c\nD. d\nAnswer: B\n\n";
+  const std::string second = "d1\nA. e\nB. f\nC. g\nD. h\nAnswer: A\n\n";
+  const std::string own = " q? \nA. 1\nB. 2\nC. 3\nD. 4\nAnswer:";
+  EXPECT_EQ(ContextOf(set, set.items[0], 0), header + first + second + own);
+  EXPECT_EQ(ContextOf(set, set.items[0], 0, 1), header + first + own);
+  EXPECT_EQ(ContextOf(set, set.items[0], 0, 0), header + own);
+  EXPECT_EQ(set.items[0].continuations, (std::vector<std::string>{"A", "B", "C", "D"}));
+  EXPECT_EQ(set.items[0].gold, 2u);
+  EXPECT_EQ(set.max_prompt, 2048u);
+  EXPECT_THROW(ReadMmluStudy(In(folder)), Error);  // five examples unless told
+  EXPECT_EQ(ReadMmlu(In(folder)).max_prompt, 0u);
+}
+
 TEST(Mmlu, NeedsAsManyExamplesAsAreAskedFor) {
   const TestFolder folder;
   Write(folder, "mmlu/test/anatomy_test.csv", "q,1,2,3,4,A\n");
