@@ -9,7 +9,7 @@ build=$(cd "$1" && pwd)
 seconds=$2
 shift 2
 [ $# -gt 0 ] || set -- study_file tokenizer_file config packed_file jsonl safetensors tokenizer_text shard_index recipe \
-                       json artefact_manifest archive csv
+                       json artefact_manifest archive csv data_rows
 export ASAN_OPTIONS=quarantine_size_mb=64 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 failed=0
 for target in "$@"; do
