@@ -123,6 +123,9 @@ TEST(BadInput, Tokenizer) {
 TEST(BadInput, Data) {
   RunAll(DataCases());
 }
+TEST(BadInput, DataSets) {
+  RunAll(DataSetCases());
+}
 TEST(BadInput, RecipesAndArguments) {
   RunAll(RecipeCases());
 }

@@ -74,6 +74,7 @@ std::vector<Case> ShardIndexCases();
 std::vector<Case> ConfigCases();
 std::vector<Case> TokenizerCases();
 std::vector<Case> DataCases();
+std::vector<Case> DataSetCases();
 std::vector<Case> RecipeCases();
 std::vector<Case> StudyCases();
 std::vector<Case> ResultsDbCases();
