@@ -146,6 +146,7 @@ TEST_F(RollingTaskTest, RefusesTextsWithoutTokensAndTokenizersWithoutPrefix) {
 
 TEST(WikiText, IsATaskWithItsOwnOptions) {
   TaskOptions options;
+  options.data_folder = LOWBIT_SOURCE_DIR "/data";
   options.limit = 2;
   options.bos = BosRule::kOff;
   options.window = 100;

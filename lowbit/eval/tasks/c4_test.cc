@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "lowbit/base/json.h"
 #include "lowbit/base/test_folder.h"
@@ -158,6 +159,7 @@ TEST_F(C4, StudyJoinsTheListedWindowsAndCutsAgain) {
 
 TEST_F(C4, StudyTakesTheListThatShipsWhereThereIsNoOtherAndRefusesOtherDocuments) {
   WriteTexts({"a", "b"});
+  ::setenv("LOWBIT_DATA", LOWBIT_SOURCE_DIR "/data", 1);
   const Error error = ErrorOf([&] { ReadC4Study(Options()); });
   EXPECT_EQ(error.kind(), ErrorKind::kContent);
   EXPECT_THAT(error.what(),

@@ -86,7 +86,7 @@ TEST(ReadWikiTextPages, TakesPagesBeforeTheRawText) {
   ASSERT_EQ(pages.texts.size(), 1u);
   EXPECT_EQ(pages.texts[0].words, 3u);
   EXPECT_NE(pages.data_hash, raw.data_hash);
-  EXPECT_EQ(ReadWikiTextPages({}).texts.size(), 62u);  // what ships
+  EXPECT_EQ(ReadWikiTextPages({.data_folder = kData}).texts.size(), 62u);  // what ships
 }
 
 TEST(ReadWikiTextPages, RefusesWhatIsNone) {
