@@ -130,6 +130,15 @@ TEST_F(RollingTaskTest, SeesAsMuchAsTheModelCanUnlessTold) {
   EXPECT_NE(MakeRollingTask(set_, {})->Settings(), MakeRollingTask(set_, {.bos = BosRule::kOff})->Settings());
 }
 
+TEST_F(RollingTaskTest, HasTheSameBitsWhateverTheBatch) {
+  const auto task = MakeRollingTask(set_, {.window = 5});
+  const TaskResult all = task->Run(scorer_, tokenizer_, nullptr);
+  for (const size_t batch : {1, 2, 3}) {
+    const TaskResult cut = task->Run(Scorer(decoder_, batch), tokenizer_, nullptr);
+    for (size_t i = 0; i < 3; ++i) EXPECT_EQ(cut.measurements[i].value, all.measurements[i].value) << batch;
+  }
+}
+
 TEST_F(RollingTaskTest, RefusesTextsWithoutTokensAndTokenizersWithoutPrefix) {
   set_.texts.erase(set_.texts.begin(), set_.texts.begin() + 2);
   EXPECT_THROW(MakeRollingTask(set_, {})->Job(tokenizer_, source_->config()), Error);
