@@ -34,8 +34,10 @@ size_t ForEachDocument(const std::string& path,
   return documents;
 }
 
+// "c4/validation" of "data/c4/validation.jsonl.gz".
 std::string NameOf(const std::string& path) {
-  return std::filesystem::path(WithoutExtensions(path)).filename().string();
+  const std::filesystem::path file(WithoutExtensions(path));
+  return (file.parent_path().filename() / file.filename()).string();
 }
 
 // Texts by their index, and the tokens of the one asked for last.

@@ -85,7 +85,7 @@ TEST_F(C4, NewIsOneEncodingOfTheFirstTextsWithASpaceBetween) {
   }
   EXPECT_THAT(source.tokens(Llama(), 8, 0).how, HasSubstr("BOS once"));
   EXPECT_THAT(source.tokens(Qwen(), 8, 0).how,
-              HasSubstr("the first 1100 documents of c4-validation.00000-of-00008 joined"));
+              HasSubstr("the first 1100 documents of c4/c4-validation.00000-of-00008 joined"));
 }
 
 TEST_F(C4, NewDoesNotReadOnBehindTheLastTextItNeeds) {
@@ -171,7 +171,7 @@ TEST_F(C4, HashesItsFiles) {
   const std::string plain = ReadC4(Options()).data_hash;
   EXPECT_THAT(
       ReadC4New(Options()).tokens(Qwen(), 2, 0).how,
-      HasSubstr("the first 2 documents of validation (it has no more, the protocol takes 1100) joined"));
+      HasSubstr("the first 2 documents of c4/validation (it has no more, the protocol takes 1100) joined"));
   EXPECT_EQ(ReadC4New(Options()).data_hash, plain);
   WriteTexts({"a", "c"});
   EXPECT_NE(ReadC4(Options()).data_hash, plain);
