@@ -3,12 +3,11 @@
 // accepted has items that can be asked: UTF-8, a right answer among the choices, nothing divided by nothing.
 #include <unistd.h>
 
-#include <array>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 
 #include "fuzz/target.h"
-#include "lowbit/base/files.h"
 #include "lowbit/base/utf8.h"
 #include "lowbit/eval/document_windows.h"
 #include "lowbit/eval/tasks/c4.h"
@@ -36,20 +35,20 @@ class DataFolder {
   DataFolder& operator=(const DataFolder&) = delete;
 
   void Hold(const std::string& name, std::string_view content) {
-    const fs::path file = fs::path(path_) / name;
-    fs::remove_all(path_);
-    fs::create_directories(file.parent_path());
-    WriteFileAtomic(file.string(), content);
+    if (!held_.empty()) fs::remove(held_);
+    held_ = fs::path(path_) / name;
+    fs::create_directories(held_.parent_path());
+    std::ofstream(held_, std::ios::binary) << content;
   }
   TaskOptions Options() const {
     TaskOptions options;
     options.data_folder = path_;
     return options;
   }
-  std::string File(const std::string& name) const { return path_ + "/" + name; }
 
  private:
   std::string path_;
+  fs::path held_;
 };
 
 void RequireText(std::string_view text) {
