@@ -127,7 +127,7 @@ WindowSource ReadC4New(const TaskOptions& options) {
         "windows",
         documents, name, documents < kJoinedDocuments ? " (it has no more, the protocol takes 1100)" : "",
         tokens.ids.size(), BosText(tokenizer), tokens.whole_windows);
-    tokens.ids.resize(std::min(tokens.ids.size(), kC4Windows * window));
+    if (tokens.whole_windows == kC4Windows) tokens.ids.resize(kC4Windows * window);
     return tokens;
   };
   return source;

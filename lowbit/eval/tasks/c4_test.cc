@@ -82,6 +82,7 @@ TEST_F(C4, NewIsOneEncodingOfTheFirstTextsWithASpaceBetween) {
     EXPECT_TRUE(std::ranges::equal(tokens.ids, std::span(whole).first(256u * 8)));
     EXPECT_EQ(source.tokens(*tokenizer, 100, 0).ids, whole);
     EXPECT_EQ(source.tokens(*tokenizer, 100, 0).whole_windows, whole.size() / 100);
+    EXPECT_EQ(source.tokens(*tokenizer, SIZE_MAX / 16, 0).ids, whole);
   }
   EXPECT_THAT(source.tokens(Llama(), 8, 0).how, HasSubstr("BOS once"));
   EXPECT_THAT(source.tokens(Qwen(), 8, 0).how,
