@@ -142,14 +142,16 @@ Json SampleOf(const MultipleChoiceSet& set, const ItemScore& score, size_t index
        choices = Json::array();
   for (size_t c = 0; c < score.log_likelihoods.size(); ++c) {
     const std::string& continuation = ContinuationOf(item, c);
-    arguments[fmt::format("gen_args_{}", c)] = {{"arg_0", ContextOf(set, item, c)}, {"arg_1", continuation}};
+    arguments[fmt::format("gen_args_{}", c)] = {{"arg_0", ContextOf(set, item, c, score.shots)},
+                                                {"arg_1", continuation}};
     const Json response = {fmt::format("{}", score.log_likelihoods[c]),
                            score.is_greedy[c] ? "True" : "False"};
     responses.push_back(Json::array({response}));
     filtered.push_back(response);
     choices.push_back(continuation);
   }
-  const Json doc = {{"query", ContextOf(set, item, 0)}, {"choices", choices}, {"gold", score.gold}};
+  const std::string context = ContextOf(set, item, 0, score.shots);
+  const Json doc = {{"query", context}, {"choices", choices}, {"gold", score.gold}};
   const std::string target = fmt::format("{}", score.gold);
   Json metrics = {"acc"};
   if (set.normalizes) metrics.push_back("acc_norm");
@@ -162,7 +164,7 @@ Json SampleOf(const MultipleChoiceSet& set, const ItemScore& score, size_t index
                  {"filter", "none"},
                  {"metrics", std::move(metrics)},
                  {"doc_hash", Sha256Hex(doc.dump())},
-                 {"prompt_hash", Sha256Hex(ContextOf(set, item, 0))},
+                 {"prompt_hash", Sha256Hex(context)},
                  {"target_hash", Sha256Hex(target)},
                  {"acc", score.acc ? 1.0 : 0.0}};
   if (set.normalizes) sample["acc_norm"] = score.acc_norm ? 1.0 : 0.0;

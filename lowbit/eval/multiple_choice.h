@@ -88,6 +88,7 @@ struct ItemScore {
   size_t gold = 0;
   bool acc = false, acc_norm = false, acc_bytes = false;
   std::string subset = {};              // its name; empty where the task is one
+  size_t shots = SIZE_MAX;              // examples that it was given, at most those of the set
   std::vector<uint8_t> is_greedy = {};  // of each choice: every token was the most likely one
 };
 ItemScore Judge(std::vector<double> log_likelihoods, const MultipleChoiceItem& item);

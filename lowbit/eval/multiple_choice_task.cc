@@ -62,6 +62,8 @@ class MultipleChoiceTask : public Task {
     result.data_hash = set_.data_hash;
     result.counted = "items";
     result.items = JudgeItems(set_, scorer.LogLikelihoods(Requests(tokenizer, config), &result.tokens));
+    for (size_t i = 0; set_.max_prompt > 0 && i < set_.items.size(); ++i)
+      result.items[i].shots = ShotsOf(tokenizer, set_, set_.items[i], {.bos = bos_});
     result.measurements = MeasurementsOf(set_, result.items, result.parts);
     return result;
   }

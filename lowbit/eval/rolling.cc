@@ -85,7 +85,7 @@ class RollingTask : public Task {
     result.task = set_.task;
     result.data_hash = set_.data_hash;
     result.protocol = Protocol(tokenizer, windows, max_length);
-    result.measurements = Measure(windows, scorer.ScoreTokens(windows.Requests()));
+    Measure(windows, scorer.ScoreTokens(windows.Requests()), result);
     return result;
   }
 
@@ -120,8 +120,8 @@ class RollingTask : public Task {
     return windows;
   }
 
-  std::vector<Measurement> Measure(const Windows& windows,
-                                   const std::vector<std::vector<TokenScore>>& scores) const {
+  void Measure(const Windows& windows, const std::vector<std::vector<TokenScore>>& scores,
+               TaskResult& result) const {
     std::vector<double> nll, words, bytes;
     auto window = scores.begin();
     for (size_t i = 0; i < set_.texts.size(); ++i) {
@@ -131,13 +131,15 @@ class RollingTask : public Task {
       }
       words.push_back(static_cast<double>(set_.texts[i].words));
       bytes.push_back(static_cast<double>(set_.texts[i].bytes));
+      result.windows.push_back({.loss = nll.back() / words.back(), .weight = words.back()});
     }
     const Ratio per_word = RatioOf(nll, words), per_byte = RatioOf(nll, bytes);
-    return {PerplexityFrom("word_perplexity", per_word, windows.tokens),
-            PerplexityFrom("byte_perplexity", per_byte, windows.tokens),
-            {"bits_per_byte", per_byte.value / std::numbers::ln2,
-             per_byte.std_error ? std::optional(*per_byte.std_error / std::numbers::ln2) : std::nullopt,
-             windows.tokens, false}};
+    result.measurements = {
+        PerplexityFrom("word_perplexity", per_word, windows.tokens),
+        PerplexityFrom("byte_perplexity", per_byte, windows.tokens),
+        {"bits_per_byte", per_byte.value / std::numbers::ln2,
+         per_byte.std_error ? std::optional(*per_byte.std_error / std::numbers::ln2) : std::nullopt,
+         windows.tokens, false}};
   }
 
   static Measurement PerplexityFrom(std::string name, const Ratio& nll, size_t tokens) {
