@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 
+#include "lowbit/base/error_testing.h"
 #include "lowbit/eval/perplexity.h"
 #include "lowbit/tensor/dense_view.h"
 #include "lowbit/tensor/random_matrix.h"
@@ -18,17 +19,6 @@ namespace {
 using testing::HasSubstr;
 
 const std::string kModels = std::string(LOWBIT_TESTDATA) + "/models/";
-
-template <class F>
-Error ErrorOf(F&& body) {
-  try {
-    body();
-  } catch (const Error& e) {
-    return e;
-  }
-  ADD_FAILURE() << "no error";
-  return Error(ErrorKind::kInternal, "none");
-}
 
 // A checkpoint whose final norm, and on request head, are others.
 class Changed : public LayerSource {

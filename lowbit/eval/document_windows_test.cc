@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <map>
 
+#include "lowbit/base/error_testing.h"
 #include "lowbit/base/test_folder.h"
 
 namespace lowbit {
@@ -14,17 +15,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-template <class F>
-Error ErrorOf(F&& body) {
-  try {
-    body();
-  } catch (const Error& e) {
-    return e;
-  }
-  ADD_FAILURE() << "no error";
-  return Error(ErrorKind::kInternal, "none");
-}
 
 const std::string kStudyList = std::string(LOWBIT_SOURCE_DIR) + "/data/c4/study-windows.csv";
 constexpr size_t kShardDocuments = 45576, kWindow = 2048;

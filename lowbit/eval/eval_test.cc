@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "lowbit/base/error_testing.h"
 #include "lowbit/base/files.h"
 #include "lowbit/eval/corpus.h"
 #include "lowbit/eval/perplexity.h"
@@ -13,17 +14,6 @@ namespace lowbit {
 namespace {
 
 using testing::HasSubstr;
-
-template <class F>
-Error ErrorOf(F&& body) {
-  try {
-    body();
-  } catch (const Error& e) {
-    return e;
-  }
-  ADD_FAILURE() << "no error";
-  return Error(ErrorKind::kInternal, "none");
-}
 
 const std::string kTiny = std::string(LOWBIT_TESTDATA) + "/models/tiny-qwen3";
 const std::string kDemo = std::string(LOWBIT_SOURCE_DIR) + "/data/demo-qwen3";

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "lowbit/base/error_testing.h"
 #include "lowbit/base/json.h"
 #include "lowbit/base/test_folder.h"
 #include "lowbit/eval/document_windows.h"
@@ -17,17 +18,6 @@ namespace lowbit {
 namespace {
 
 using testing::HasSubstr;
-
-template <class F>
-Error ErrorOf(F&& body) {
-  try {
-    body();
-  } catch (const Error& e) {
-    return e;
-  }
-  ADD_FAILURE() << "no error";
-  return Error(ErrorKind::kInternal, "none");
-}
 
 const std::string kModels = std::string(LOWBIT_TESTDATA) + "/tokenizers/";
 

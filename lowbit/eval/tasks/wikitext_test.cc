@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "lowbit/base/error_testing.h"
 #include "lowbit/base/files.h"
 #include "lowbit/base/hash.h"
 #include "lowbit/base/test_folder.h"
@@ -18,17 +19,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-template <class F>
-Error ErrorOf(F&& body) {
-  try {
-    body();
-  } catch (const Error& e) {
-    return e;
-  }
-  ADD_FAILURE() << "no error";
-  return Error(ErrorKind::kInternal, "none");
-}
 
 const std::string kData = std::string(LOWBIT_SOURCE_DIR) + "/data";
 
