@@ -73,6 +73,33 @@ std::string Samples(const Outcome& outcome) {
   return text;
 }
 
+// What --output-path wrote, by names without their date.
+std::map<std::string, std::string> WrittenFiles(const std::string& folder) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    const std::string name = entry.path().filename();
+    if (entry.is_regular_file()) files[name.substr(0, name.rfind('_'))] = ReadFile(entry.path());
+  }
+  return files;
+}
+
+TEST(SameBits, FilesOfAnEvaluation) {
+  ASSERT_EQ(kDataIsSet, 0);
+  const TempFolder folder("bits");
+  size_t made = 0;
+  const auto evaluate = [&](const Flags& way) {
+    const std::string out = folder / std::to_string(made++);
+    RunWith({"eval", kDemo, "--tasks", "piqa,mmlu,wikitext2", "--limit", "3", "--window", "64", "--windows",
+             "4", "--compute", "f32", "--log-samples", "-q", "--output-path", out},
+            way);
+    return WrittenFiles(out);
+  };
+  const auto want = evaluate({});
+  EXPECT_EQ(want.size(), 8u) << "results, and samples of piqa, five subjects and windows";
+  for (const Flags& way : Ways()) EXPECT_EQ(evaluate(way), want) << Shown(way);
+  EXPECT_EQ(evaluate({"--batch-size", "3", "--ram", "min"}), want);
+}
+
 TEST(SameBits, MultipleChoiceOfTheDemoModel) {
   ASSERT_EQ(kDataIsSet, 0);
   const Flags eval = {
