@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // lowbit compare: two models on the same questions and windows.
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <set>
 
 #include "lowbit/base/json.h"
 #include "lowbit/base/log.h"
@@ -22,41 +23,41 @@ struct Options {
   bool subjects = false, json = false;
 };
 
-// One side: what is known of each task.
+// One side: what is known of each task; of one that was measured under several protocols, of each.
 struct Side {
   std::string name;
-  std::map<std::string, HarnessOutcomes> tasks;
+  std::multimap<std::string, HarnessOutcomes> tasks;
 };
 
-// The done cells of one recipe. Tasks are named as in the study; where one was measured under several protocols the
-// last one counts.
+// The done cells of one recipe.
 Side ReadRecipe(const std::vector<CellRow>& rows, const std::string& recipe, const Options& options) {
   Side side{recipe, {}};
-  std::string known, model;
+  std::string model;
+  std::set<std::string> known;
   for (const CellRow& row : rows) {
     if (!options.model.empty() && row.model != options.model) continue;
-    if (row.recipe != recipe) {
-      if (known.find(row.recipe) == std::string::npos) known += (known.empty() ? "" : ", ") + row.recipe;
-      continue;
-    }
+    known.insert(row.recipe);
+    if (row.recipe != recipe) continue;
     if (!model.empty() && model != row.model)
       throw Error(ErrorKind::kUsage, Place(options.results),
                   fmt::format("holds '{}' of {} and {}, expected --model", recipe, model, row.model));
     model = row.model;
     if (row.status != CellStatus::kDone) continue;
-    side.tasks[row.task] = {row.outcomes, row.metrics.front().name, {}};
+    side.tasks.insert({row.task, {row.outcomes, row.metrics.front().name, row.protocol, {}}});
   }
   if (side.tasks.empty()) {
-    throw Error(
-        ErrorKind::kUsage, Place(options.results),
-        fmt::format("has no done cell of '{}'; recipes: {}", Printable(recipe), Printable(known, 400)));
+    throw Error(ErrorKind::kUsage, Place(options.results),
+                fmt::format("has no done cell of '{}'; recipes: {}", Printable(recipe),
+                            Printable(fmt::format("{}", fmt::join(known, ", ")), 400)));
   }
   return side;
 }
 
 Side ReadFiles(const std::string& path) {
   HarnessRunFiles run = ReadHarnessFiles(path);
-  return {run.path, std::move(run.tasks)};
+  Side side{run.path, {}};
+  for (auto& [task, outcomes] : run.tasks) side.tasks.insert({task, std::move(outcomes)});
+  return side;
 }
 
 struct ComparedTask {
@@ -72,16 +73,35 @@ void RequireSamePrompts(const HarnessOutcomes& a, const HarnessOutcomes& b, cons
   }
 }
 
+// Windows say nothing about what they are of: another length or text is another protocol. Questions are told apart by
+// what they are.
+bool IsSameMeasure(const HarnessOutcomes& a, const HarnessOutcomes& b) {
+  const bool is_known = !a.protocol.empty() && !b.protocol.empty();
+  return !is_known || a.protocol == b.protocol || (a.outcomes.windows.empty() && b.outcomes.windows.empty());
+}
+
+// What `side` has of the task under the same protocol; nullptr where it has none of it at all.
+const HarnessOutcomes* FindSame(const Side& side, const std::string& task, const HarnessOutcomes& as) {
+  const auto [begin, end] = side.tasks.equal_range(task);
+  const auto same =
+      std::find_if(begin, end, [&](const auto& entry) { return IsSameMeasure(as, entry.second); });
+  if (same != end) return &same->second;
+  if (begin == end) return nullptr;
+  throw Error(ErrorKind::kContent, Place(side.name).Item(fmt::format("task '{}'", task)),
+              fmt::format("was measured by another protocol: '{}', expected '{}'", begin->second.protocol,
+                          as.protocol));
+}
+
 std::vector<ComparedTask> Compare(const Side& a, const Side& b, const Options& options) {
   std::vector<ComparedTask> all;
   for (const auto& [name, of_a] : a.tasks) {
     const bool wanted =
         options.tasks.empty() || std::ranges::find(options.tasks, name) != options.tasks.end();
-    const auto of_b = b.tasks.find(name);
-    if (!wanted || of_b == b.tasks.end()) continue;
+    const HarnessOutcomes* of_b = wanted ? FindSame(b, name, of_a) : nullptr;
+    if (of_b == nullptr) continue;
     const Place place = Place(b.name).Item(fmt::format("task '{}'", name));
-    TaskComparison c = CompareOutcomes(of_a.outcomes, of_b->second.outcomes, of_a.metric, place);
-    RequireSamePrompts(of_a, of_b->second, place);
+    TaskComparison c = CompareOutcomes(of_a.outcomes, of_b->outcomes, of_a.metric, place);
+    RequireSamePrompts(of_a, *of_b, place);
     if (c.metrics.empty()) {
       LogWarning(fmt::format("{}: no answers or windows are kept of it, nothing to compare", name));
       continue;

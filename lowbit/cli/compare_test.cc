@@ -65,6 +65,20 @@ TEST_F(CompareCommand, SaysWhatChangedAndHowSurelyItDid) {
   EXPECT_THAT(table, HasSubstr("physics"));
 }
 
+// Windows of another length are as many and weigh the same.
+TEST_F(CompareCommand, WindowsOfAnotherProtocolAreRefused) {
+  ResultsDb db = ResultsDb::Open(folder_.File("results.db"), ResultsDb::Mode::kWrite);
+  CellRow row = fixture::OneModel().front();
+  row.key = "another";
+  row.recipe = "rtn-w5-g32";
+  row.method = "rtn";
+  row.protocol = "windows of 99";
+  for (int i = 0; i < 30; ++i) row.outcomes.windows.push_back({.loss = 3.0 + i});
+  db.Put(row);
+  EXPECT_THAT(Run({"full", "rtn-w5-g32", "--results", "DIR/results.db"}),
+              HasSubstr("was measured by another protocol: 'windows of 99', expected"));
+}
+
 TEST_F(CompareCommand, WhatCannotBeComparedIsNamed) {
   EXPECT_THAT(Run({"full", "rtn-w9", "--results", "DIR/results.db"}),
               HasSubstr("no done cell of 'rtn-w9'; recipes:"));

@@ -152,6 +152,14 @@ std::string FirstMetric(const Json& results, const std::string& task) {
   return "perplexity";
 }
 
+std::string ProtocolOf(const Json& results, const std::string& task) {
+  const Json::json_pointer protocols("/lowbit/protocols");
+  if (!results.contains(protocols) || !results.at(protocols).is_object()) return "";
+  const auto protocol = results.at(protocols).find(task);
+  const bool is_there = protocol != results.at(protocols).end() && protocol->is_string();
+  return is_there ? protocol->get<std::string>() : "";
+}
+
 }  // namespace
 
 HarnessRunFiles ReadHarnessFiles(const std::string& path) {
@@ -172,6 +180,7 @@ HarnessRunFiles ReadHarnessFiles(const std::string& path) {
     const std::string root = RootOf(results, task);
     HarnessOutcomes& outcomes = run.tasks[root];
     outcomes.metric = FirstMetric(results, task);
+    outcomes.protocol = ProtocolOf(results, root);
     ReadSamples(entry.string(), task.starts_with(root + "_") ? task.substr(root.size() + 1) : "", outcomes);
   }
   if (run.tasks.empty()) {

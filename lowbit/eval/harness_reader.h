@@ -13,6 +13,7 @@ namespace lowbit {
 struct HarnessOutcomes {
   Outcomes outcomes;
   std::string metric;                // of windows: "perplexity"
+  std::string protocol;              // as lowbit says it; empty in files of the harness
   std::vector<std::string> prompts;  // SHA-256 of each question's context, where the file says it
 };
 
