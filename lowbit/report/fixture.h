@@ -122,6 +122,28 @@ inline std::vector<CellRow> Compared() {
   return rows;
 }
 
+// Questions of two subjects with their answers beside the perplexities: fewer bits answer fewer of them.
+inline std::vector<CellRow> Answered() {
+  std::vector<CellRow> rows = Compared();
+  const size_t texts = rows.size();
+  for (size_t r = 0; r < texts; ++r) {
+    CellRow row = rows[r];
+    row.key += " mmlu";
+    row.task = "mmlu";
+    row.protocol = "invented questions of two subjects";
+    const uint32_t wrong = row.method == "full" ? 10 : 10 + 30 / row.weight_bits;
+    for (uint32_t i = 0; i < 60; ++i) {
+      const bool is_right = (i * 7 + (row.method == "full" ? 0 : row.weight_bits)) % 60 >= wrong;
+      row.outcomes.answers.push_back({i < 30 ? "law" : "physics", 0, {-1, -2}, is_right, std::nullopt});
+    }
+    size_t right = 0;
+    for (const Answer& answer : row.outcomes.answers) right += answer.acc ? 1 : 0;
+    row.metrics = {{"acc", static_cast<double>(right) / 60, 0.05, 60, true}};
+    rows.push_back(row);
+  }
+  return rows;
+}
+
 // Output errors of `layers` layers: the last ones lose most, and down_proj more than its layer.
 inline CellRow WithLayerErrors(CellRow row, uint32_t layers) {
   for (uint32_t l = 0; l < layers; ++l) {

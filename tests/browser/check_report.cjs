@@ -35,6 +35,17 @@ function double(hex) {
   return hex ? Buffer.from(hex, "hex").readDoubleBE(0) : null;
 }
 
+// Answers that a recipe lost and gained against full precision, by task; nothing where none are kept.
+function readFlips() {
+  const tables = execFileSync("sqlite3", [databasePath, "SELECT count(*) FROM sqlite_schema WHERE name = 'answers'"]);
+  if (Number(tables) === 0) return [];
+  const sql = `SELECT c.model, c.recipe, c.task, sum(a.acc > b.acc) AS lost, sum(b.acc > a.acc) AS gained
+    FROM cells f JOIN cells c ON c.model = f.model AND c.task = f.task AND c.protocol = f.protocol AND f.method = 'full'
+      AND c.method <> 'full'
+    JOIN answers a ON a.cell_id = f.id JOIN answers b ON b.cell_id = c.id AND b.item = a.item GROUP BY c.id`;
+  return JSON.parse(execFileSync("sqlite3", ["-json", databasePath, sql], { encoding: "utf8" }) || "[]");
+}
+
 function readDatabase() {
   const sql = `SELECT c.model, c.model_folder, c.recipe, c.method, c.weight_bits AS bits, c.task, c.protocol, c.status, c.error,
       ${exact("c.quantized_bpw")} AS bpw, c.model_bytes AS bytes, m.name AS metric, ${exact("m.value")} AS value,
@@ -67,8 +78,8 @@ function showsRounded(text, value, digits) {
 function readTables() {
   return [...document.querySelectorAll("section.model")].map((section) => ({
     name: section.querySelector("h3").textContent,
-    labels: [...section.querySelectorAll("th.measure")].map((th) => th.firstChild.textContent.trim()),
-    rows: [...section.querySelectorAll("tbody tr")].map((tr) => {
+    labels: [...section.querySelectorAll(":scope > .scroll th.measure")].map((th) => th.firstChild.textContent.trim()),
+    rows: [...section.querySelectorAll(":scope > .scroll tbody tr")].map((tr) => {
       const read = (td) => td?.dataset.value === undefined ? null : { exact: td.dataset.value, text: td.firstChild.textContent };
       const cells = [];
       for (const td of tr.querySelectorAll("td.edge")) {
@@ -85,6 +96,35 @@ function readTables() {
         bpw: read(tr.querySelector("td.bpw")), bytes: read(tr.querySelector("td.bytes")), cells };
     }),
   }));
+}
+
+// Of the tables below the results: recipe, and per measure its texts.
+function readPaired() {
+  return [...document.querySelectorAll("section.model")].flatMap((section) => {
+    const table = section.querySelector(".more table");
+    if (!table || !table.querySelector("th.measure")) return [];
+    const labels = [...table.querySelectorAll("th.measure")].map((th) => ({ label: th.textContent, columns: th.colSpan }));
+    return [...table.querySelectorAll("tbody tr")].map((tr) => {
+      const cells = [...tr.querySelectorAll("td")];
+      let at = 0;
+      const measures = {};
+      for (const { label, columns } of labels) {
+        const first = cells[at];
+        const taken = first?.colSpan > 1 ? 1 : columns;
+        measures[label] = cells.slice(at, at + taken).map((td) => td.textContent);
+        at += taken;
+      }
+      return { model: section.querySelector("h3").textContent, recipe: tr.querySelector("th").textContent, measures };
+    });
+  });
+}
+
+function checkPaired(paired, flips) {
+  for (const row of flips) {
+    const where = `${row.model} / ${row.recipe} / ${row.task} flips`;
+    const shown = paired.find((p) => p.model === row.model && p.recipe === row.recipe)?.measures[`${row.task} acc`];
+    check(shown?.[3] === `${row.lost} / ${row.gained}`, `${where}: ${shown?.[3]}, expected ${row.lost} / ${row.gained}`);
+  }
 }
 
 // What the page calls a metric.
@@ -226,7 +266,7 @@ async function checkCharts(page, shots) {
 // ---- Controls ----------------------------------------------------------------------------------------------
 
 async function checkSorting(page) {
-  const column = () => page.$$eval("section.model:not([hidden]) tbody tr", (rows) =>
+  const column = () => page.$$eval("section.model:not([hidden]) > .scroll tbody tr", (rows) =>
     rows.map((tr) => tr.querySelector("td.edge.value")?.dataset.value).filter((v) => v !== undefined).map(Number));
   const button = page.locator('section.model:not([hidden]) [data-sort="value:0"]');
   const original = await column();
@@ -340,7 +380,10 @@ async function main() {
     for (const width of [1280, 400]) {
       for (const colorScheme of ["light", "dark"]) {
         const { context, page } = await open(browser, { viewport: { width, height: 900 }, colorScheme, deviceScaleFactor: width < 500 ? 2 : 1 });
-        if (colorScheme === "light") checkTables(await page.evaluate(readTables), rows);
+        if (colorScheme === "light") {
+          checkTables(await page.evaluate(readTables), rows);
+          checkPaired(await page.evaluate(readPaired), readFlips());
+        }
         check((await page.$$("img, iframe, object, embed, link, video")).length === 0, "no element that could load anything");
         const shoot = screenshotFolder && ((suffix) => {
           const name = [path.basename(reportPath, ".html"), width, colorScheme, suffix].filter(Boolean).join("-");

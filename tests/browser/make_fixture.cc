@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// browser_fixture FOLDER: writes one.db, compared.db, two.db and many.db, invented studies to look at the report page
-// with.
+// browser_fixture FOLDER: writes one.db, compared.db, two.db, many.db, measured.db and answered.db, invented studies to look at
+// the report page with.
 #include <cstdio>
 #include <string>
 
@@ -26,6 +26,7 @@ int main(int argc, char** argv) {
     Write(std::string(argv[1]) + "/two.db", lowbit::fixture::TwoModels());
     Write(std::string(argv[1]) + "/many.db", lowbit::fixture::ManyLines());
     Write(std::string(argv[1]) + "/measured.db", lowbit::fixture::Measured());
+    Write(std::string(argv[1]) + "/answered.db", lowbit::fixture::Answered());
   } catch (const lowbit::Error& error) {
     std::fprintf(stderr, "error: %s\n", error.what());
     return 1;
