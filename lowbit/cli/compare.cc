@@ -73,11 +73,11 @@ void RequireSamePrompts(const HarnessOutcomes& a, const HarnessOutcomes& b, cons
   }
 }
 
-// Windows say nothing about what they are of: another length or text is another protocol. Questions are told apart by
-// what they are.
+// Windows, and answers in a database, say nothing about what was asked: another length or number of examples is another
+// protocol. Files of questions have the hashes of their prompts, which are compared one by one.
 bool IsSameMeasure(const HarnessOutcomes& a, const HarnessOutcomes& b) {
-  const bool is_known = !a.protocol.empty() && !b.protocol.empty();
-  return !is_known || a.protocol == b.protocol || (a.outcomes.windows.empty() && b.outcomes.windows.empty());
+  const bool has_prompts = !a.prompts.empty() && !b.prompts.empty();
+  return has_prompts || a.protocol.empty() || b.protocol.empty() || a.protocol == b.protocol;
 }
 
 // What `side` has of the task under the same protocol; nullptr where it has none of it at all.

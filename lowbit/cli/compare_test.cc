@@ -65,8 +65,8 @@ TEST_F(CompareCommand, SaysWhatChangedAndHowSurelyItDid) {
   EXPECT_THAT(table, HasSubstr("physics"));
 }
 
-// Windows of another length are as many and weigh the same.
-TEST_F(CompareCommand, WindowsOfAnotherProtocolAreRefused) {
+// Windows of another length are as many and weigh the same; so are questions with other examples.
+TEST_F(CompareCommand, AnotherProtocolIsRefused) {
   ResultsDb db = ResultsDb::Open(folder_.File("results.db"), ResultsDb::Mode::kWrite);
   CellRow row = fixture::OneModel().front();
   row.key = "another";
@@ -75,6 +75,16 @@ TEST_F(CompareCommand, WindowsOfAnotherProtocolAreRefused) {
   row.protocol = "windows of 99";
   for (int i = 0; i < 30; ++i) row.outcomes.windows.push_back({.loss = 3.0 + i});
   db.Put(row);
+  row = fixture::OneModel().front();
+  row.key = "a third";
+  row.recipe = "rtn-w6-g32";
+  row.method = "rtn";
+  row.protocol = "5-shot";
+  for (int i = 0; i < 30; ++i)
+    row.outcomes.answers.push_back({i < 15 ? "law" : "physics", 1, {-2, -1}, true, std::nullopt});
+  db.Put(row);
+  EXPECT_THAT(Run({"full", "rtn-w6-g32", "--results", "DIR/results.db"}),
+              HasSubstr("another protocol: '5-shot'"));
   EXPECT_THAT(Run({"full", "rtn-w5-g32", "--results", "DIR/results.db"}),
               HasSubstr("was measured by another protocol: 'windows of 99', expected"));
 }
