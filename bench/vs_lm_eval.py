@@ -18,6 +18,9 @@ import tempfile
 import time
 
 ORACLE = pathlib.Path(__file__).resolve().parent.parent / "oracle"
+sys.path.insert(0, str(ORACLE))
+import data_folder  # noqa: E402
+
 SHOTS = 5
 
 # What the harness's own command does, with the local data in place of its downloads.
@@ -59,15 +62,6 @@ def run_harness(args, task, batch, limit, shots, env):
     return seconds, json.loads(out.strip().splitlines()[-1])
 
 
-def only(data, subject, folder):
-    """A data folder with one MMLU subject."""
-    for split in ("test", "dev"):
-        name = f"mmlu/{split}/{subject}_{split}.csv"
-        (folder / name).parent.mkdir(parents=True)
-        (folder / name).write_bytes((pathlib.Path(data) / name).read_bytes())
-    return folder
-
-
 def compare(args, name, task, harness_task, data, limit, shots, env):
     ours, metrics, tokens = run_lowbit(args, task, data, limit, shots, env)
     theirs = {}
@@ -103,7 +97,7 @@ def main():
         compare(args, task, task, task, args.data, limit, 0, env)
     for subject, limit in pairs(args.mmlu):
         with tempfile.TemporaryDirectory() as folder:
-            data = only(args.data, subject, pathlib.Path(folder))
+            data = data_folder.only_subject(args.data, subject, pathlib.Path(folder))
             compare(args, f"mmlu {subject}, {SHOTS}-shot", "mmlu", f"mmlu_{subject}", data, limit, SHOTS, env)
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 
+import data_folder
 import lm_eval
 import lm_eval_local
 import torch
@@ -50,15 +51,6 @@ def compare(name, ours, theirs, bound):
     return most <= bound and flips == 0
 
 
-def only(data, subject, folder):
-    """A data folder with one MMLU subject, so that lowbit computes no other."""
-    for split in ("test", "dev"):
-        name = f"mmlu/{split}/{subject}_{split}.csv"
-        (folder / name).parent.mkdir(parents=True)
-        (folder / name).write_bytes((pathlib.Path(data) / name).read_bytes())
-    return folder
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lowbit")
@@ -85,7 +77,7 @@ def main():
             well &= abs(mine["value"] - means[f"{metric},none"]) < 1e-12
     for subject in args.mmlu:
         with tempfile.TemporaryDirectory() as folder:
-            ours = run_lowbit(args, "mmlu", only(args.data, subject, pathlib.Path(folder)), SHOTS)
+            ours = run_lowbit(args, "mmlu", data_folder.only_subject(args.data, subject, pathlib.Path(folder)), SHOTS)
         theirs, _ = run_harness(args, model, f"mmlu_{subject}", SHOTS)
         well &= compare(f"mmlu {subject}, {SHOTS}-shot", ours["samples"], theirs, args.bound)
     sys.exit(0 if well else 1)

@@ -5,7 +5,6 @@
 #include <optional>
 
 #include "lowbit/base/build_info.h"
-#include "lowbit/base/files.h"
 #include "lowbit/base/human.h"
 #include "lowbit/base/json.h"
 #include "lowbit/base/log.h"
@@ -154,19 +153,17 @@ void RunShow(const Options& options) {
   }
 }
 
-// What is finished so far, under one name for the whole run: a run that is stopped leaves its finished tasks.
-std::string WriteOutput(const Options& options, const std::string& date, const LayerSource& source,
-                        const std::string& compute, const std::vector<std::unique_ptr<Task>>& tasks,
-                        const std::vector<TaskResult>& finished) {
-  if (options.output_path.empty()) return "";
-  const HarnessRun run{.model = options.model,
-                       .compute = compute,
-                       .bos = options.bos,
-                       .max_length = source.config().max_position_embeddings,
-                       .limit = options.task.limit};
-  std::vector<HarnessTask> all;
-  for (size_t i = 0; i < finished.size(); ++i) all.push_back({finished[i], tasks[i]->Choices()});
-  return WriteHarnessFiles(options.output_path, date, run, all, options.log_samples);
+// Where each task's results go as it ends, so that a run that is stopped leaves its finished tasks; nothing where
+// nobody asked for files.
+std::optional<HarnessWriter> OpenOutput(const Options& options, const LayerSource& source,
+                                        const std::string& compute) {
+  if (options.output_path.empty()) return std::nullopt;
+  HarnessRun run{.model = options.model,
+                 .compute = compute,
+                 .bos = options.bos,
+                 .max_length = source.config().max_position_embeddings,
+                 .limit = options.task.limit};
+  return HarnessWriter(options.output_path, UtcNow(), std::move(run), options.log_samples);
 }
 
 void RunEval(const Options& options) {
@@ -179,12 +176,12 @@ void RunEval(const Options& options) {
   tokenizer.RequireRows(source->config().vocab_size);
   const std::vector<std::unique_ptr<Task>> tasks = MakeTasks(options);
   const std::unique_ptr<LayerSource> base = OpenBase(options, tasks);
-  if (!options.output_path.empty()) MakeDirectory(HarnessFolder(options.output_path, options.model));
   const ComputeContext context(options.compute);
   const Decoder decoder(*source, *context.backend, budget);
   const bool repeats = tasks.size() > 1;
   const Scorer scorer(decoder, options.task.windows_per_batch, repeats);
   const std::string compute(Name(context.backend->compute()));
+  std::optional<HarnessWriter> output = OpenOutput(options, *source, compute);
   LogDetail(fmt::format("{} on {}, {} threads", compute, context.backend->Isa(), context.threads.count()));
 
   for (const std::unique_ptr<Task>& task : tasks) {
@@ -198,17 +195,14 @@ void RunEval(const Options& options) {
   }
 
   Json results = Json::array();
-  std::vector<TaskResult> measured;
-  const std::string date = UtcNow();
-  std::string path;
   for (const std::unique_ptr<Task>& task : tasks) {
     if (context.profile != nullptr) context.profile->Reset();
     const Stopwatch watch;
     std::unique_ptr<Reference> reference;
     if (base) reference = std::make_unique<Reference>(*base, *context.backend, budget);
-    const TaskResult& result = measured.emplace_back(task->Run(scorer, tokenizer, reference.get()));
+    const TaskResult result = task->Run(scorer, tokenizer, reference.get());
     const double seconds = watch.Seconds();
-    path = WriteOutput(options, date, *source, compute, tasks, measured);
+    if (output) output->Add({result, task->Choices()});
     if (options.json) {
       results.push_back(ToJson(result, seconds, options.log_samples));
     } else {
@@ -233,7 +227,8 @@ void RunEval(const Options& options) {
                       {"results", results}};
     fmt::print("{}\n", out.dump(2, ' ', false, Json::error_handler_t::replace));
   }
-  if (!path.empty()) LogInfo(fmt::format("wrote {}{}", path, options.log_samples ? " and its samples" : ""));
+  if (output)
+    LogInfo(fmt::format("wrote {}{}", output->path(), options.log_samples ? " and its samples" : ""));
   LogDetail(fmt::format("most memory held: {}", HumanBytes(PeakMemoryBytes())));
 }
 

@@ -3,13 +3,14 @@
 
 #include <algorithm>
 #include <functional>
+#include <span>
 
 namespace lowbit {
 namespace {
 
 using Hits = std::vector<uint8_t>;
 
-Hits HitsOf(const std::vector<Answer>& answers, const std::function<bool(const Answer&)>& is_hit) {
+Hits HitsOf(std::span<const Answer> answers, const std::function<bool(const Answer&)>& is_hit) {
   Hits hits;
   for (const Answer& answer : answers) hits.push_back(is_hit(answer) ? 1 : 0);
   return hits;
@@ -50,17 +51,13 @@ void RequireSame(const Outcomes& a, const Outcomes& b, const Place& place) {
   }
 }
 
-std::vector<SubsetComparison> CompareSubsets(const std::vector<Answer>& a, const std::vector<Answer>& b) {
+std::vector<SubsetComparison> CompareSubsets(std::span<const Answer> a, std::span<const Answer> b) {
   std::vector<SubsetComparison> subsets;
-  for (size_t begin = 0; begin < a.size();) {
-    size_t end = begin;
-    Hits of_a, of_b;
-    for (; end < a.size() && a[end].subset == a[begin].subset; ++end) {
-      of_a.push_back(a[end].acc ? 1 : 0);
-      of_b.push_back(b[end].acc ? 1 : 0);
-    }
+  for (size_t begin = 0, end = 0; begin < a.size(); begin = end) {
+    while (end < a.size() && a[end].subset == a[begin].subset) ++end;
+    const Hits of_a = HitsOf(a.subspan(begin, end - begin), IsAcc),
+               of_b = HitsOf(b.subspan(begin, end - begin), IsAcc);
     subsets.push_back({a[begin].subset, McNemar(of_a, of_b), CountFlips(of_a, of_b)});
-    begin = end;
   }
   return subsets;
 }

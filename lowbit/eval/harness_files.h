@@ -4,10 +4,8 @@
 // docs/evaluation.md.
 #pragma once
 
-#include <optional>
-#include <span>
+#include <functional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "lowbit/base/json.h"
@@ -28,24 +26,48 @@ struct HarnessTask {
   const MultipleChoiceSet* set = nullptr;  // of a multiple-choice task
 };
 
-// The results file: metrics by task ("acc,none"), MMLU's subjects as tasks of their own below their groups. What
-// the harness has no place for stands under "lowbit": protocols, hashes of data, tokens computed.
-Json HarnessResults(const HarnessRun& run, std::span<const HarnessTask> tasks);
-
-// The samples files of a task: its name there, and a line of JSON for each item. Windows of texts are items with a
-// "loss" and a "weight".
+// A samples file of a task: its name there, and a line of JSON for each item. Windows of texts are items with a "loss"
+// and a "weight".
 struct HarnessSamples {
   std::string task;  // "piqa", "mmlu_anatomy"
   std::vector<Json> lines;
 };
-std::vector<HarnessSamples> HarnessSamplesOf(const HarnessTask& task);
+// One after the other: prompts of all of MMLU with examples are too much to hold at once.
+void ForEachSamples(const HarnessTask& task, const std::function<void(const HarnessSamples&)>& visit);
 
-// The folder that WriteHarnessFiles writes to: FOLDER/MODEL, or that of FILE.json.
-std::string HarnessFolder(const std::string& output_path, const std::string& model);
+// Writes FOLDER/MODEL/results_DATE.json, or where the output path ends in .json, its name with the date; and with
+// `samples` samples_TASK_DATE.jsonl beside it. The results hold metrics by task ("acc,none"), MMLU's subjects as tasks of
+// their own below their groups. What the harness has no place for stands under "lowbit": protocols, hashes of data,
+// tokens asked.
+class HarnessWriter {
+ public:
+  // Makes the folder. `date`: UtcNow(). Throws WriteError.
+  HarnessWriter(const std::string& output_path, const std::string& date, HarnessRun run, bool samples);
 
-// Writes FOLDER/MODEL/results_DATE.json, or beside FILE.json FILE_DATE.json, and with `samples` their
-// samples_TASK_DATE.jsonl before it. `date`: UtcNow(). Returns the path of the results. Throws WriteError.
-std::string WriteHarnessFiles(const std::string& output_path, const std::string& date, const HarnessRun& run,
-                              std::span<const HarnessTask> tasks, bool samples);
+  // One more finished task: its samples, then the results of all so far. Throws WriteError.
+  void Add(const HarnessTask& task);
+
+  const std::string& path() const { return path_; }  // of the results
+
+ private:
+  // Sections of the results file that have one member a task.
+  struct Sections {
+    Json results = Json::object(), groups = Json::object(), group_subtasks = Json::object(),
+         configs = Json::object(), versions = Json::object(), shots = Json::object(),
+         higher_is_better = Json::object(), samples = Json::object(), hashes = Json::object(),
+         protocols = Json::object(), data = Json::object(), tokens = Json::object();
+  };
+  struct TaskFacts;
+
+  void AddMetrics(const HarnessTask& task, const TaskFacts& facts);
+  void AddGroup(const TaskResult& result, const std::string& category, Json members);
+  void AddSubjects(const HarnessTask& task);
+  Json Results() const;
+
+  HarnessRun run_;
+  std::string folder_, id_, path_;
+  bool writes_samples_;
+  Sections sections_;
+};
 
 }  // namespace lowbit

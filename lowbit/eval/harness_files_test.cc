@@ -78,11 +78,24 @@ TaskResult Text() {
 const HarnessRun kRun{
     .model = "models/Qwen3 0.6B", .compute = "f32", .bos = "auto", .max_length = 2048, .limit = 2};
 
+// Writes tasks one after the other. Returns the path of the results.
+std::string Written(const std::string& output_path, const std::string& date,
+                    const std::vector<HarnessTask>& tasks, bool samples) {
+  HarnessWriter writer(output_path, date, kRun, samples);
+  for (const HarnessTask& task : tasks) writer.Add(task);
+  return writer.path();
+}
+
+Json ResultsOf(const std::vector<HarnessTask>& tasks) {
+  const TestFolder folder;
+  return ReadJsonFile(Written(folder.path(), kDate, tasks, false));
+}
+
 TEST(HarnessFiles, MetricsStandUnderTheHarnesssNames) {
   const Measured piqa = Piqa();
   const TaskResult text = Text();
   const std::vector<HarnessTask> tasks = {{piqa.result, &piqa.set}, {text}};
-  const Json json = HarnessResults(kRun, tasks);
+  const Json json = ResultsOf(tasks);
   const Json& of_piqa = json.at("results").at("piqa");
   EXPECT_EQ(of_piqa.at("acc,none"), 0.0);
   EXPECT_EQ(of_piqa.at("acc_norm,none"), 0.5) << "\"yes indeed\" is longer";
@@ -104,7 +117,7 @@ TEST(HarnessFiles, MetricsStandUnderTheHarnesssNames) {
 TEST(HarnessFiles, SubjectsAreTasksBelowTheirGroups) {
   const Measured mmlu = Mmlu();
   const std::vector<HarnessTask> tasks = {{mmlu.result, &mmlu.set}};
-  const Json json = HarnessResults(kRun, tasks);
+  const Json json = ResultsOf(tasks);
   EXPECT_EQ(json.at("results").at("mmlu_anatomy").at("acc,none"), 0.5);
   EXPECT_EQ(json.at("results").at("mmlu_astronomy").at("acc_stderr,none"), "N/A") << "of one item";
   EXPECT_EQ(json.at("groups").at("mmlu_stem").at("sample_len"), 3);
@@ -119,7 +132,9 @@ TEST(HarnessFiles, SubjectsAreTasksBelowTheirGroups) {
 // Lines of lm-evaluation-harness 0.4.13: their members and types.
 TEST(HarnessFiles, SamplesHaveTheHarnesssMembers) {
   const Measured mmlu = Mmlu();
-  const std::vector<HarnessSamples> samples = HarnessSamplesOf({mmlu.result, &mmlu.set});
+  std::vector<HarnessSamples> samples;
+  ForEachSamples({mmlu.result, &mmlu.set},
+                 [&](const HarnessSamples& of_file) { samples.push_back(of_file); });
   ASSERT_EQ(samples.size(), 3u);
   EXPECT_EQ(samples[0].task, "mmlu_anatomy");
   ASSERT_EQ(samples[0].lines.size(), 2u);
@@ -142,7 +157,7 @@ TEST(HarnessFiles, WhatWasWrittenIsReadBackToTheLastBit) {
   const Measured piqa = Piqa(), mmlu = Mmlu();
   const TaskResult text = Text();
   const std::vector<HarnessTask> tasks = {{piqa.result, &piqa.set}, {mmlu.result, &mmlu.set}, {text}};
-  const std::string path = WriteHarnessFiles(folder.path(), kDate, kRun, tasks, true);
+  const std::string path = Written(folder.path(), kDate, tasks, true);
   EXPECT_EQ(path, folder.path() + "/models__Qwen3 0.6B/results_2026-01-31T12-34-56Z.json");
   for (const std::string& from : {path, folder.path(), fs::path(path).parent_path().string()}) {
     const HarnessRunFiles run = ReadHarnessFiles(from);
@@ -163,12 +178,12 @@ TEST(HarnessFiles, AFileCanBeNamedAndTheNewestCounts) {
   const TestFolder folder;
   const TaskResult text = Text();
   const std::vector<HarnessTask> tasks = {{text}};
-  EXPECT_EQ(WriteHarnessFiles(folder.File("q4.json"), kDate, kRun, tasks, false),
+  EXPECT_EQ(Written(folder.File("q4.json"), kDate, tasks, false),
             folder.File("q4_2026-01-31T12-34-56Z.json"));
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1)
       << "no samples";
-  WriteHarnessFiles(folder.path(), kDate, kRun, tasks, true);
-  WriteHarnessFiles(folder.path(), "2026-02-01T00:00:00Z", kRun, tasks, true);
+  Written(folder.path(), kDate, tasks, true);
+  Written(folder.path(), "2026-02-01T00:00:00Z", tasks, true);
   EXPECT_THAT(ReadHarnessFiles(folder.path()).path, HasSubstr("2026-02-01"));
 }
 

@@ -28,10 +28,6 @@ Measurement PooledOf(std::string name, std::span<const SubsetHits* const> subset
   return {std::move(name), Mean(all), PooledStdError(errors), all.size(), true};
 }
 
-std::string_view BosName(BosRule rule) {
-  return rule == BosRule::kAuto ? "auto" : rule == BosRule::kOn ? "on" : "off";
-}
-
 class MultipleChoiceTask : public Task {
  public:
   MultipleChoiceTask(MultipleChoiceSet set, const TaskOptions& options)
@@ -47,7 +43,7 @@ class MultipleChoiceTask : public Task {
   }
   std::string Settings() const override {
     return fmt::format("multiple choice v1 {} shots={} limit={} bos={}", set_.source, set_.shots, limit_,
-                       BosName(bos_));
+                       lowbit::Name(bos_));
   }
 
   ForwardJob Job(const Tokenizer& tokenizer, const ModelConfig& config) const override {
@@ -58,12 +54,12 @@ class MultipleChoiceTask : public Task {
     const ModelConfig& config = scorer.decoder().source().config();
     TaskResult result;
     result.task = set_.task;
-    result.protocol = Protocol(tokenizer, config);
     result.data_hash = set_.data_hash;
     result.counted = "items";
     result.items = JudgeItems(set_, scorer.LogLikelihoods(Requests(tokenizer, config), &result.tokens));
     for (size_t i = 0; set_.max_prompt > 0 && i < set_.items.size(); ++i)
       result.items[i].shots = ShotsOf(tokenizer, set_, set_.items[i], {.bos = bos_});
+    result.protocol = Protocol(tokenizer, config, result.items);
     result.measurements = MeasurementsOf(set_, result.items, result.parts);
     return result;
   }
@@ -80,24 +76,21 @@ class MultipleChoiceTask : public Task {
     return requests_;
   }
 
-  size_t ItemsWithFewerShots(const Tokenizer& tokenizer) const {
-    return static_cast<size_t>(std::ranges::count_if(set_.items, [&](const MultipleChoiceItem& item) {
-      return ShotsOf(tokenizer, set_, item, {.bos = bos_}) < set_.shots;
-    }));
-  }
-
-  std::string Protocol(const Tokenizer& tokenizer, const ModelConfig& config) const {
+  std::string Protocol(const Tokenizer& tokenizer, const ModelConfig& config,
+                       std::span<const ItemScore> scores) const {
     std::string text = fmt::format("multiple choice as {} asks it, {}: {} of {} items", set_.asked_by,
                                    set_.source, set_.items.size(), set_.official_items);
     if (limit_ > 0)
       text += fmt::format(" (the first {}{})", limit_, set_.subsets.empty() ? "" : " of each subject");
     if (!set_.subsets.empty())
       text += fmt::format(", {} of {} subjects", set_.subsets.size(), set_.official_subsets);
-    const bool has_bos = bos_ == BosRule::kOn || (bos_ == BosRule::kAuto && !tokenizer.Encode("").empty());
-    text += fmt::format(", {}-shot, {} (--bos {}), ", set_.shots, has_bos ? "BOS" : "no BOS", BosName(bos_));
+    const bool has_bos = BeginsWithBos(tokenizer, bos_);
+    text +=
+        fmt::format(", {}-shot, {} (--bos {}), ", set_.shots, has_bos ? "BOS" : "no BOS", lowbit::Name(bos_));
     if (set_.max_prompt > 0) {
-      text += fmt::format("prompts of at most {} tokens ({} items with fewer examples), ", set_.max_prompt,
-                          ItemsWithFewerShots(tokenizer));
+      text += fmt::format(
+          "prompts of at most {} tokens ({} items with fewer examples), ", set_.max_prompt,
+          std::ranges::count_if(scores, [&](const ItemScore& s) { return s.shots < set_.shots; }));
     }
     text += fmt::format("at most {} tokens", config.max_position_embeddings);
     text += "; acc by log-likelihood";

@@ -24,14 +24,14 @@ double ShareOf(std::span<const uint8_t> hits) {
 
 // Of `tosses` of a fair coin, at least as uneven as `fewer` of one side: 2 Σ_{i <= fewer} C(tosses, i) / 2^tosses.
 double ExactCoin(size_t fewer, size_t tosses) {
-  double log_sum = 0, sum = 0;  // terms relative to the largest one, the last
   const auto log_term = [&](size_t i) {
     const auto n = static_cast<double>(tosses), k = static_cast<double>(i);
     return std::lgamma(n + 1) - std::lgamma(k + 1) - std::lgamma(n - k + 1) - n * std::log(2.0);
   };
-  log_sum = log_term(fewer);
-  for (size_t i = 0; i <= fewer; ++i) sum += std::exp(log_term(i) - log_sum);
-  return std::min(1.0, 2 * sum * std::exp(log_sum));
+  const double log_largest = log_term(fewer);
+  double sum = 0;  // in units of the largest term, the last
+  for (size_t i = 0; i <= fewer; ++i) sum += std::exp(log_term(i) - log_largest);
+  return std::min(1.0, 2 * sum * std::exp(log_largest));
 }
 
 // Fills interval and p. `difference_of` is given the n pairs of a resample, as indices.

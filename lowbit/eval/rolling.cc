@@ -31,10 +31,6 @@ Ratio RatioOf(std::span<const double> a, std::span<const double> b) {
   return ratio;
 }
 
-std::string_view BosName(BosRule rule) {
-  return rule == BosRule::kAuto ? "auto" : rule == BosRule::kOn ? "on" : "off";
-}
-
 // Of one tokenizer and max_length.
 struct Windows {
   std::vector<RollingWindow> all;
@@ -63,7 +59,7 @@ class RollingTask : public Task {
   std::string DataHash() const override { return set_.data_hash; }
   std::string Settings() const override {
     return fmt::format("rolling v1 {} max_length={} limit={} bos={}", set_.source,
-                       max_length_ == 0 ? "model" : std::to_string(max_length_), limit_, BosName(bos_));
+                       max_length_ == 0 ? "model" : std::to_string(max_length_), limit_, lowbit::Name(bos_));
   }
   bool Takes(TaskOption option) const override {
     return option == TaskOption::kWindow || option == TaskOption::kLimit || option == TaskOption::kBos;
@@ -154,14 +150,14 @@ class RollingTask : public Task {
   }
 
   std::string Protocol(const Tokenizer& tokenizer, const Windows& windows, size_t max_length) const {
-    const bool has_bos = bos_ == BosRule::kOn || (bos_ == BosRule::kAuto && !tokenizer.Encode("").empty());
+    const bool has_bos = BeginsWithBos(tokenizer, bos_);
     return fmt::format(
         "rolling log-likelihood as lm-evaluation-harness's task {} asks for it, {}: {} of {} pages, {} "
         "tokens in {} "
         "windows, max_length {}, prefix token {}, {} (--bos {}); per word and per byte of the pages as they "
         "are",
         set_.task, set_.source, set_.texts.size(), official_, windows.tokens, windows.all.size(), max_length,
-        PrefixToken(tokenizer, {.bos = bos_}), has_bos ? "BOS scored too" : "no BOS", BosName(bos_));
+        PrefixToken(tokenizer, {.bos = bos_}), has_bos ? "BOS scored too" : "no BOS", lowbit::Name(bos_));
   }
 
   RollingSet set_;

@@ -120,8 +120,8 @@ std::vector<std::vector<TokenScore>> Scorer::ScoreShared(std::span<const Continu
   return scores;
 }
 
-ScoredBlock Scorer::ScoreBlock(std::span<const ContinuationRequest> requests, Progress& progress) const {
-  const std::vector<ContinuedRequest> cut = CutRequests(requests);
+ScoredBlock Scorer::ScoreBlock(std::span<const ContinuationRequest> requests,
+                               std::span<const ContinuedRequest> cut, Progress& progress) const {
   ScoredBlock block;
   for (const ContinuedRequest& request : cut) block.counts.asked += request.rows();
   if (sharing_ == Sharing::kNone) block.counts.computed = block.counts.asked;
@@ -144,31 +144,37 @@ ScoredBlock Scorer::ScoreBlock(std::span<const ContinuationRequest> requests, Pr
 
 std::vector<std::vector<ContinuationScore>> Scorer::LogLikelihoods(
     std::span<const ContinuationRequest> requests, ScoreCounts* counts) const {
-  CutRequests(requests);  // what cannot be asked is refused before anything is computed
+  const std::vector<ContinuedRequest> cut = CutRequests(requests);
+  struct Block {
+    std::span<const ContinuationRequest> requests;
+    std::span<const ContinuedRequest> cut;
+    std::optional<ScoredBlock> scored;
+  };
+  std::vector<Block> blocks;
+  size_t passes = 0, first = 0;
   const size_t step =
       keeper_ != nullptr ? keeper_->requests_per_block() : std::max<size_t>(1, requests.size());
-  const auto block_at = [&](size_t begin) {
-    return requests.subspan(begin, std::min(step, requests.size() - begin));
-  };
-  std::vector<std::optional<ScoredBlock>> blocks;
-  size_t passes = 0;
   for (size_t begin = 0; begin < requests.size(); begin += step) {
-    blocks.push_back(keeper_ != nullptr ? keeper_->Find(blocks.size(), block_at(begin)) : std::nullopt);
+    const auto own = requests.subspan(begin, std::min(step, requests.size() - begin));
     size_t continuations = 0;
-    for (const ContinuationRequest& request : block_at(begin)) continuations += request.continuations.size();
-    if (!blocks.back()) passes += BatchesOf(continuations);
+    for (const ContinuationRequest& request : own) continuations += request.continuations.size();
+    blocks.push_back({own, std::span(cut).subspan(first, continuations),
+                      keeper_ != nullptr ? keeper_->Find(blocks.size(), own) : std::nullopt});
+    if (!blocks.back().scored) passes += BatchesOf(continuations);
+    first += continuations;
   }
   Progress progress("scoring", passes * decoder_.source().config().num_hidden_layers);
   std::vector<std::vector<ContinuationScore>> results;
   for (size_t i = 0; i < blocks.size(); ++i) {
-    if (!blocks[i]) {
-      blocks[i] = ScoreBlock(block_at(i * step), progress);
-      if (keeper_ != nullptr) keeper_->Keep(i, *blocks[i]);
+    Block& block = blocks[i];
+    if (!block.scored) {
+      block.scored = ScoreBlock(block.requests, block.cut, progress);
+      if (keeper_ != nullptr) keeper_->Keep(i, *block.scored);
     }
-    std::ranges::move(blocks[i]->scores, std::back_inserter(results));
+    std::ranges::move(block.scored->scores, std::back_inserter(results));
     if (counts != nullptr) {
-      counts->asked += blocks[i]->counts.asked;
-      counts->computed += blocks[i]->counts.computed;
+      counts->asked += block.scored->counts.asked;
+      counts->computed += block.scored->counts.computed;
     }
   }
   return results;

@@ -83,7 +83,9 @@ class Scorer {
  private:
   size_t StepOf(size_t requests) const;     // how many pass together
   size_t BatchesOf(size_t requests) const;  // that many times
-  ScoredBlock ScoreBlock(std::span<const ContinuationRequest> requests, Progress& progress) const;
+  // `cut`: the continuations of these requests, in order.
+  ScoredBlock ScoreBlock(std::span<const ContinuationRequest> requests, std::span<const ContinuedRequest> cut,
+                         Progress& progress) const;
   std::vector<std::vector<TokenScore>> ScoreEach(std::span<const ContinuedRequest> requests) const;
   std::vector<std::vector<TokenScore>> ScoreShared(std::span<const ContinuedRequest> requests,
                                                    size_t& computed, Progress& progress) const;

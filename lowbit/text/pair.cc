@@ -45,6 +45,14 @@ class PairEncoder {
 
 }  // namespace
 
+std::string_view Name(BosRule rule) {
+  return rule == BosRule::kAuto ? "auto" : rule == BosRule::kOn ? "on" : "off";
+}
+
+bool BeginsWithBos(const Tokenizer& tokenizer, BosRule rule) {
+  return rule == BosRule::kOn || (rule == BosRule::kAuto && !tokenizer.Encode("").empty());
+}
+
 TokenPair EncodePair(const Tokenizer& tokenizer, std::string_view context, std::string_view continuation,
                      const PairOptions& options) {
   const PairEncoder encoder(tokenizer, options);

@@ -17,6 +17,10 @@ enum class BosRule : uint8_t {
   kOff,   // no special tokens (harness before 0.4.10)
 };
 
+std::string_view Name(BosRule rule);  // "auto", "on", "off"
+// Whether texts begin with special tokens by this rule.
+bool BeginsWithBos(const Tokenizer& tokenizer, BosRule rule);
+
 struct PairOptions {
   BosRule bos = BosRule::kAuto;
   // Stands in for an empty context. Default: the tokenizer's bos, else its eos.
