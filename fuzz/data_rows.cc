@@ -35,9 +35,12 @@ class DataFolder {
   DataFolder& operator=(const DataFolder&) = delete;
 
   void Hold(const std::string& name, std::string_view content) {
-    if (!held_.empty()) fs::remove(held_);
-    held_ = fs::path(path_) / name;
-    fs::create_directories(held_.parent_path());
+    const fs::path held = fs::path(path_) / name;
+    if (held != held_) {  // an empty folder may stand for a layout too
+      fs::remove_all(path_);
+      fs::create_directories(held.parent_path());
+      held_ = held;
+    }
     std::ofstream(held_, std::ios::binary) << content;
   }
   TaskOptions Options() const {
@@ -106,6 +109,8 @@ const std::vector<Reader>& Readers() {
       {"c4/study-windows.csv", &ReadList},
       {"wikitext2/wiki.test.pages.jsonl", &ReadPages},
       {"wikitext2/wiki.test.raw", &ReadPages},
+      {"mmlu/test/anatomy_test.jsonl", &ReadItems<&ReadMmlu>},
+      {"mmlu/test.jsonl", &ReadItems<&ReadMmluStudy>},
   };
   return readers;
 }

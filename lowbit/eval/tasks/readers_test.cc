@@ -348,7 +348,7 @@ TEST(Mmlu, NeedsAsManyExamplesAsAreAskedFor) {
     ReadMmlu(In(folder, 2));
     ADD_FAILURE() << "no error";
   } catch (const Error& e) {
-    EXPECT_THAT(e.what(), HasSubstr("holds 1 examples, fewer than --num-fewshot 2"));
+    EXPECT_THAT(e.what(), HasSubstr("holds 1 examples of anatomy, fewer than --num-fewshot 2"));
   }
 }
 
