@@ -107,7 +107,8 @@ std::string JobName(const testing::TestParamInfo<Job>& job) {
   return test::Name(job.param);
 }
 INSTANTIATE_TEST_SUITE_P(Jobs, FaultTest,
-                         testing::Values(Job::kQuantize, Job::kSweep, Job::kStudy, Job::kReport), JobName);
+                         testing::Values(Job::kQuantize, Job::kSweep, Job::kStudy, Job::kReport, Job::kEval),
+                         JobName);
 
 }  // namespace
 }  // namespace lowbit

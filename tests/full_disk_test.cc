@@ -10,6 +10,7 @@
 
 #include <cstdio>
 #include <fstream>
+#include <map>
 
 #include "lowbit/base/files.h"
 #include "tests/interrupted.h"
@@ -60,7 +61,9 @@ TEST_P(FullDisk, EveryErrorNamesItAndTheNextRunGoesOn) {
   site_.Expected(GetParam());
   const int wanted = test::FromEnvironment("LOWBIT_FAULTS", 6);
   // About what they need in all: pages of the files, of the journal, of one temporary file.
-  const int need = GetParam() == Job::kStudy ? 48 : GetParam() == Job::kQuantize ? 30 : 80;
+  const std::map<Job, int> needs = {
+      {Job::kStudy, 48}, {Job::kQuantize, 30}, {Job::kReport, 80}, {Job::kEval, 12}};
+  const int need = needs.at(GetParam());
   const int step = wanted <= 0 ? 1 : std::max(1, need / wanted);
   int full = 0;
   for (int pages = 1;; pages += step) {
@@ -90,7 +93,8 @@ TEST_P(FullDisk, EveryErrorNamesItAndTheNextRunGoesOn) {
 std::string JobName(const testing::TestParamInfo<Job>& job) {
   return test::Name(job.param);
 }
-INSTANTIATE_TEST_SUITE_P(Jobs, FullDisk, testing::Values(Job::kQuantize, Job::kStudy, Job::kReport), JobName);
+INSTANTIATE_TEST_SUITE_P(Jobs, FullDisk,
+                         testing::Values(Job::kQuantize, Job::kStudy, Job::kReport, Job::kEval), JobName);
 
 }  // namespace
 }  // namespace lowbit

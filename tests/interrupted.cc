@@ -42,6 +42,12 @@ std::string Content(const fs::path& path) {
   return json.dump();
 }
 
+// "results.json" of "results_2026-01-02T03-04-05Z.json".
+std::string WithoutDate(const std::string& name) {
+  const size_t at = name.rfind("_20");
+  return at == name.npos ? name : name.substr(0, at) + fs::path(name).extension().string();
+}
+
 std::vector<CellRow> RowsOf(const std::string& database) {
   std::vector<CellRow> rows = ResultsDb::Open(database, ResultsDb::Mode::kRead).All();
   for (CellRow& row : rows) {
@@ -83,12 +89,15 @@ std::string Name(Job job) {
       return "Study";
     case Job::kReport:
       return "Report";
+    case Job::kEval:
+      return "Eval";
   }
   return "";
 }
 
 InterruptedSite::InterruptedSite() : folder_("interrupted") {
   MakeModel();
+  MakeData();
   MakeDirectory(Disk());
   std::string text = "What does every bit cost? ";
   for (int i = 0; i < 12; ++i) text += "It was the year " + std::to_string(1900 + 7 * i) + ". ";
@@ -100,6 +109,26 @@ InterruptedSite::InterruptedSite() : folder_("interrupted") {
       "study: s\nmodels: [model]\nrecipes: [full, gptq-w4-g32, 'rtn-w2-channel:head=w8-g64,range=hdiag']\n"
       "calibration: {file: c.txt, samples: 3, length: 32, policy: concat}\n"
       "tasks: [{task: 'text:a.txt', window: 32}, {task: 'text:b.txt', window: 32}]\n");
+}
+
+// Two tasks of a few questions.
+void InterruptedSite::MakeData() const {
+  MakeDirectory(Path("data"));
+  MakeDirectory(Path("data/piqa"));
+  MakeDirectory(Path("data/arc_easy"));
+  std::string goals, questions;
+  for (int i = 0; i < 5; ++i) {
+    goals +=
+        fmt::format(R"({{"goal": "It was {}", "sol1": "Another text", "sol2": "What", "label": 1}})", i) +
+        "\n";
+    questions +=
+        fmt::format(R"({{"question": "Year {}?", "choices": {{"text": ["19", "It"], "label": ["A", "B"]}}, )"
+                    R"("answerKey": "B"}})",
+                    i) +
+        "\n";
+  }
+  WriteFileAtomic(Path("data/piqa/valid.jsonl"), goals);
+  WriteFileAtomic(Path("data/arc_easy/ARC-Easy-Test.jsonl"), questions);
 }
 
 // For reports.
@@ -149,6 +178,20 @@ std::vector<std::string> InterruptedSite::Prepare(Job job) const {
       MakeDirectory(Out());
       WriteFileAtomic(Out() + "/report.html", "an old report");
       return {"report", Path("results.db"), "-o", Out() + "/report.html"};
+    case Job::kEval:
+      return {"eval",
+              Path("model"),
+              "--tasks",
+              "piqa,arc_easy,text:" + Path("a.txt"),
+              "--window",
+              "32",
+              "--data",
+              Path("data"),
+              "--output-path",
+              Out(),
+              "--log-samples",
+              "-t",
+              "2"};
   }
   return {};
 }
@@ -174,10 +217,13 @@ std::vector<std::string> InterruptedSite::Calls() const {
 
 Remains InterruptedSite::Read() const {
   Remains remains;
-  for (const auto& entry : fs::recursive_directory_iterator(Out())) {
-    const std::string name = fs::relative(entry.path(), Out()).string();
+  std::vector<fs::path> paths;
+  for (const auto& entry : fs::recursive_directory_iterator(Out())) paths.push_back(entry.path());
+  std::ranges::sort(paths);
+  for (const fs::path& path : paths) {
+    const std::string name = WithoutDate(fs::relative(path, Out()).string());
     const bool has_rows = name == "results.db";
-    remains.files[name] = entry.is_regular_file() && !has_rows ? Content(entry.path()) : "";
+    remains.files[name] = fs::is_regular_file(path) && !has_rows ? Content(path) : "";
   }
   if (remains.files.contains("results.db")) remains.rows = RowsOf(Out() + "/results.db");
   return remains;

@@ -15,11 +15,11 @@
 namespace lowbit::test {
 
 // kSweep: several recipes that learn, in one pass over the layers.
-enum class Job : uint8_t { kQuantize, kSweep, kStudy, kReport };
+enum class Job : uint8_t { kQuantize, kSweep, kStudy, kReport, kEval };
 std::string Name(Job job);  // "Quantize", "Sweep", …
 
 // What a command left in its output folder, without what may differ between two runs: times, and the number of
-// the process in .lock.
+// the process in .lock. Of files that have their date in their name, the last.
 struct Remains {
   std::map<std::string, std::string> files;  // relative path -> hash; results.db has its rows instead
   std::vector<CellRow> rows;
@@ -63,6 +63,7 @@ class InterruptedSite {
 
  private:
   void MakeModel() const;
+  void MakeData() const;
   void MakeResults() const;
   TempFolder folder_;
   std::map<Job, Remains> expected_;

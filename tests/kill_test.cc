@@ -107,6 +107,27 @@ TEST_P(KillTest, AskedToStopItSaysSoAndLeavesNothingHalf) {
   EXPECT_EQ(stopped, moments_);
 }
 
+// Killed when all its questions were answered, and the results not yet in place.
+TEST(KilledEval, TheNextRunAsksNothingAgain) {
+  InterruptedSite site;
+  site.Expected(Job::kEval);
+  const std::vector<std::string> command = site.Prepare(Job::kEval);
+  ASSERT_EQ(site.RunWith({}, command).exit_code, 0);
+  const std::vector<std::string> calls = site.Calls();
+  const auto last = std::ranges::find_if(calls.rbegin(), calls.rend(), [](const std::string& call) {
+    return call.find("/results_") != call.npos;
+  });
+  const int at = static_cast<int>(calls.rend() - last);  // from 1
+  site.Prepare(Job::kEval);
+  ASSERT_EQ(site.RunWith({"kill-before", at}, command).exit_code, 128 + SIGKILL);
+  const Outcome next = test::RunLowbit(command);
+  const std::string line = "5 of 5 questions were answered before";
+  const size_t first = next.err.find(line);
+  ASSERT_NE(first, std::string::npos) << next.err;
+  EXPECT_NE(next.err.find(line, first + 1), std::string::npos) << next.err;
+  EXPECT_EQ(site.Read(), site.Expected(Job::kEval));
+}
+
 // The reader of its messages leaves before the first one.
 TEST_P(KillTest, AClosedPipeEndsItWithoutAWordAndNothingIsLost) {
   site_->Prepare(GetParam());
@@ -123,7 +144,8 @@ TEST_P(KillTest, AClosedPipeEndsItWithoutAWordAndNothingIsLost) {
 std::string JobName(const testing::TestParamInfo<Job>& job) {
   return test::Name(job.param);
 }
-INSTANTIATE_TEST_SUITE_P(Jobs, KillTest, testing::Values(Job::kQuantize, Job::kSweep, Job::kStudy), JobName);
+INSTANTIATE_TEST_SUITE_P(Jobs, KillTest,
+                         testing::Values(Job::kQuantize, Job::kSweep, Job::kStudy, Job::kEval), JobName);
 
 }  // namespace
 }  // namespace lowbit

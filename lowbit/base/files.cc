@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <vector>
 
 #include "lowbit/base/error.h"
@@ -65,22 +66,25 @@ bool IsAbandoned(const fs::path& path) {
   return abandoned;
 }
 
-// Temporaries of this very target. Its folder is nobody's in particular and not locked: a file of a living
-// process may be one that it has just made and not locked yet.
-void RemoveStaleTemporariesOf(const fs::path& target) {
-  const std::string of = target.filename().string();
-  const fs::path folder = target.parent_path();
+// Removes temporaries in `folder` that nobody writes and that `is_stale` of their name and owner. Returns how many.
+size_t RemoveTemporaries(const fs::path& folder,
+                         const std::function<bool(const std::string& name, pid_t owner)>& is_stale) {
+  size_t removed = 0;
   std::error_code code;
   for (fs::directory_iterator it(folder.empty() ? "." : folder, code), end; !code && it != end;
        it.increment(code)) {
     const std::string name = it->path().filename().string();
     const pid_t owner = OwnerOfTemporary(name);
-    if (owner <= 0 || name != NameOfTemporary(of, owner) || owner == getpid() || kill(owner, 0) == 0 ||
-        errno != ESRCH)
-      continue;
+    if (owner <= 0 || !is_stale(name, owner) || !IsAbandoned(it->path())) continue;
     std::error_code ignored;
-    if (IsAbandoned(it->path())) fs::remove(it->path(), ignored);
+    removed += fs::remove(it->path(), ignored) ? 1 : 0;
   }
+  return removed;
+}
+
+// In a folder that is not locked, a file of a living process may be one that it has just made and not locked yet.
+bool IsGone(pid_t owner) {
+  return owner != getpid() && kill(owner, 0) != 0 && errno == ESRCH;
 }
 
 }  // namespace
@@ -164,8 +168,11 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   if (fs::is_directory(target, ignored)) {
     throw Error(ErrorKind::kConflict, Place(path_), "is a folder, expected a file to write");
   }
-  RemoveStaleTemporariesOf(target);
-  temp_ = (target.parent_path() / NameOfTemporary(target.filename().string(), getpid())).string();
+  const std::string file = target.filename().string();
+  RemoveTemporaries(target.parent_path(), [&](const std::string& name, pid_t owner) {
+    return name == NameOfTemporary(file, owner) && IsGone(owner);
+  });
+  temp_ = (target.parent_path() / NameOfTemporary(file, getpid())).string();
   fd_ = open(temp_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
   if (fd_ < 0) {
     temp_.clear();
@@ -229,16 +236,14 @@ void WriteFileAtomic(const std::string& path, std::string_view content) {
 }
 
 size_t RemoveStaleTemporaries(const std::string& folder, std::string_view of) {
-  size_t removed = 0;
-  std::error_code code;
-  for (fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code)) {
-    const std::string name = it->path().filename().string();
-    if (!name.starts_with(fmt::format(".{}", of)) || OwnerOfTemporary(name) <= 0) continue;
-    if (!IsAbandoned(it->path())) continue;
-    std::error_code ignored;
-    removed += fs::remove(it->path(), ignored) ? 1 : 0;
-  }
-  return removed;
+  return RemoveTemporaries(
+      folder, [&](const std::string& name, pid_t) { return name.starts_with(fmt::format(".{}", of)); });
+}
+
+size_t RemoveTemporariesOfTheDead(const std::string& folder, std::string_view of) {
+  return RemoveTemporaries(folder, [&](const std::string& name, pid_t owner) {
+    return name.starts_with(fmt::format(".{}", of)) && IsGone(owner);
+  });
 }
 
 }  // namespace lowbit

@@ -64,4 +64,7 @@ void WriteFileAtomic(const std::string& path, std::string_view content);
 // In a folder that may be somebody else's too, `of` says how the names of the caller's own files begin.
 size_t RemoveStaleTemporaries(const std::string& folder, std::string_view of = "");
 
+// The same in a folder that nobody locks: those of processes that live no more, by the numbers in the names.
+size_t RemoveTemporariesOfTheDead(const std::string& folder, std::string_view of);
+
 }  // namespace lowbit

@@ -194,6 +194,17 @@ TEST(RemoveStaleTemporaries, CleansUpAfterAProcessKilledWhileWriting) {
   EXPECT_EQ(FilesIn(folder.path()), 0u);
 }
 
+TEST(RemoveTemporariesOfTheDead, KeepsThoseOfTheLiving) {
+  const TestFolder folder;
+  const std::string gone = folder.Write(fmt::format(".results_1.json.{}.tmp", GoneProcess()), "half");
+  const std::string other = folder.Write(fmt::format(".other.{}.tmp", GoneProcess()), "half");
+  const std::string living = folder.Write(fmt::format(".results_1.json.{}.tmp", getppid()), "half");
+  EXPECT_EQ(RemoveTemporariesOfTheDead(folder.path(), "results_"), 1u);
+  EXPECT_FALSE(fs::exists(gone));
+  EXPECT_TRUE(fs::exists(other));
+  EXPECT_TRUE(fs::exists(living));
+}
+
 TEST(AtomicFile, RemovesWhatAKilledWriterOfTheSameFileLeft) {
   const TestFolder folder;
   const pid_t gone = GoneProcess();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // lowbit eval: measures of one model, or of one artefact.
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <optional>
 
-#include "lowbit/base/build_info.h"
 #include "lowbit/base/human.h"
 #include "lowbit/base/json.h"
 #include "lowbit/base/log.h"
@@ -12,9 +12,9 @@
 #include "lowbit/base/stopwatch.h"
 #include "lowbit/cli/commands.h"
 #include "lowbit/cli/compute_options.h"
+#include "lowbit/cli/eval_output.h"
 #include "lowbit/cli/show_items.h"
 #include "lowbit/eval/divergence.h"
-#include "lowbit/eval/harness_files.h"
 #include "lowbit/eval/task.h"
 
 namespace lowbit {
@@ -153,17 +153,87 @@ void RunShow(const Options& options) {
   }
 }
 
-// Where each task's results go as it ends, so that a run that is stopped leaves its finished tasks; nothing where
-// nobody asked for files.
-std::optional<HarnessWriter> OpenOutput(const Options& options, const LayerSource& source,
-                                        const std::string& compute) {
+// Nothing where nobody asked for files.
+std::optional<EvalOutput> OpenOutput(const Options& options, const LayerSource& source,
+                                     const std::vector<std::unique_ptr<Task>>& tasks,
+                                     const ComputeContext& context) {
   if (options.output_path.empty()) return std::nullopt;
+  const std::string compute(Name(context.backend->compute()));
   HarnessRun run{.model = options.model,
                  .compute = compute,
                  .bos = options.bos,
                  .max_length = source.config().max_position_embeddings,
                  .limit = options.task.limit};
-  return HarnessWriter(options.output_path, UtcNow(), std::move(run), options.log_samples);
+  std::string scored_by = fmt::format("{} {} {}", compute, context.backend->Name(), context.backend->Isa());
+  if (std::ranges::any_of(tasks, [](const auto& task) { return task->Choices() != nullptr; }))
+    scored_by += " " + ModelHash(options.model, context.threads);  // of those, blocks are kept
+  return std::optional<EvalOutput>(std::in_place, options.output_path, std::move(run), options.log_samples,
+                                   std::move(scored_by));
+}
+
+// Everything about one task but its numbers.
+class TaskRun {
+ public:
+  // All must outlive it; `base` and `output` may be null.
+  TaskRun(const Options& options, const ComputeContext& context, const Decoder& decoder,
+          const LayerSource* base, const MemoryBudget& budget, EvalOutput* output)
+      : options_(options),
+        context_(context),
+        decoder_(decoder),
+        base_(base),
+        budget_(budget),
+        output_(output) {}
+
+  // Prints what comes of it, or returns it for --json.
+  Json Run(const Task& task, const Tokenizer& tokenizer, bool repeats) const {
+    if (context_.profile != nullptr) context_.profile->Reset();
+    const Stopwatch watch;
+    std::unique_ptr<Reference> reference;
+    if (base_ != nullptr) reference = std::make_unique<Reference>(*base_, *context_.backend, budget_);
+    std::unique_ptr<ScoreKeeper> keeper;
+    if (output_ != nullptr && task.Choices() != nullptr) keeper = output_->KeeperOf(task);
+    const Scorer scorer(decoder_, options_.task.windows_per_batch, repeats, Sharing::kPrefixes, keeper.get());
+    const TaskResult result = task.Run(scorer, tokenizer, reference.get());
+    const double seconds = watch.Seconds();
+    if (output_ != nullptr) output_->Add({result, task.Choices()});
+    Json json;
+    if (options_.json) {
+      json = ToJson(result, seconds, options_.log_samples);
+    } else {
+      PrintTable(result, seconds);
+    }
+    TellProfile(seconds, json);
+    return json;
+  }
+
+ private:
+  void TellProfile(double seconds, Json& json) const {
+    if (context_.profile == nullptr) return;
+    const std::vector<ProfileRow> rows = context_.profile->Rows();
+    if (options_.json) {
+      json["profile"] = ToJson(rows);
+    } else {
+      fmt::print("{}", ProfileText(rows, seconds));
+    }
+  }
+
+  const Options& options_;
+  const ComputeContext& context_;
+  const Decoder& decoder_;
+  const LayerSource* base_;
+  const MemoryBudget& budget_;
+  EvalOutput* output_;
+};
+
+void PrintResults(const Options& options, const ComputeContext& context, const Json& results) {
+  const Json out = {{"model", options.model},
+                    {"backend", context.backend->Name()},
+                    {"compute", Name(context.backend->compute())},
+                    {"isa", context.backend->Isa()},
+                    {"threads", context.threads.count()},
+                    {"peak_bytes", PeakMemoryBytes()},
+                    {"results", results}};
+  fmt::print("{}\n", out.dump(2, ' ', false, Json::error_handler_t::replace));
 }
 
 void RunEval(const Options& options) {
@@ -179,11 +249,8 @@ void RunEval(const Options& options) {
   const ComputeContext context(options.compute);
   const Decoder decoder(*source, *context.backend, budget);
   const bool repeats = tasks.size() > 1;
-  const Scorer scorer(decoder, options.task.windows_per_batch, repeats);
-  const std::string compute(Name(context.backend->compute()));
-  std::optional<HarnessWriter> output = OpenOutput(options, *source, compute);
-  LogDetail(fmt::format("{} on {}, {} threads", compute, context.backend->Isa(), context.threads.count()));
-
+  LogDetail(fmt::format("{} on {}, {} threads", Name(context.backend->compute()), context.backend->Isa(),
+                        context.threads.count()));
   for (const std::unique_ptr<Task>& task : tasks) {
     ForwardJob job = task->Job(tokenizer, source->config());
     job.repeats = repeats;
@@ -194,41 +261,15 @@ void RunEval(const Options& options) {
     PrintPlan(task->Name(), job, *source, *context.backend, budget);
   }
 
+  std::optional<EvalOutput> output = OpenOutput(options, *source, tasks, context);
+  const TaskRun run(options, context, decoder, base.get(), budget, output ? &*output : nullptr);
   Json results = Json::array();
-  for (const std::unique_ptr<Task>& task : tasks) {
-    if (context.profile != nullptr) context.profile->Reset();
-    const Stopwatch watch;
-    std::unique_ptr<Reference> reference;
-    if (base) reference = std::make_unique<Reference>(*base, *context.backend, budget);
-    const TaskResult result = task->Run(scorer, tokenizer, reference.get());
-    const double seconds = watch.Seconds();
-    if (output) output->Add({result, task->Choices()});
-    if (options.json) {
-      results.push_back(ToJson(result, seconds, options.log_samples));
-    } else {
-      PrintTable(result, seconds);
-    }
-    if (context.profile != nullptr) {
-      const std::vector<ProfileRow> rows = context.profile->Rows();
-      if (options.json) {
-        results.back()["profile"] = ToJson(rows);
-      } else {
-        fmt::print("{}", ProfileText(rows, seconds));
-      }
-    }
-  }
-  if (options.json) {
-    const Json out = {{"model", options.model},
-                      {"backend", context.backend->Name()},
-                      {"compute", compute},
-                      {"isa", context.backend->Isa()},
-                      {"threads", context.threads.count()},
-                      {"peak_bytes", PeakMemoryBytes()},
-                      {"results", results}};
-    fmt::print("{}\n", out.dump(2, ' ', false, Json::error_handler_t::replace));
-  }
-  if (output)
+  for (const std::unique_ptr<Task>& task : tasks) results.push_back(run.Run(*task, tokenizer, repeats));
+  if (options.json) PrintResults(options, context, results);
+  if (output) {
+    output->Finish();
     LogInfo(fmt::format("wrote {}{}", output->path(), options.log_samples ? " and its samples" : ""));
+  }
   LogDetail(fmt::format("most memory held: {}", HumanBytes(PeakMemoryBytes())));
 }
 
@@ -282,7 +323,7 @@ void AddEvalCommand(CLI::App& app) {
   command->add_option(
       "--output-path", options->output_path,
       "also write the results as lm-evaluation-harness does: FOLDER/MODEL/results_DATE.json, or a "
-      "name that ends in .json");
+      "name that ends in .json; killed, the same command goes on behind finished blocks of questions");
   command->add_flag("--log-samples", options->log_samples,
                     "also every item's scores: samples_TASK_DATE.jsonl beside the results, and in --json");
   options->compute.AddTo(*command, "auto");

@@ -106,7 +106,8 @@ int RunCommand(CLI::App& app, int argc, char** argv, const int& exit_code) {
 
 // Whether the same command, given again, does the rest.
 bool GoesOn(const CLI::App& app) {
-  return app.got_subcommand("quantize") || app.got_subcommand("study");
+  return app.got_subcommand("quantize") || app.got_subcommand("study") ||
+         app.get_subcommand("eval")->count("--output-path") > 0;
 }
 
 int Run(int argc, char** argv) {

@@ -138,6 +138,7 @@ HarnessWriter::HarnessWriter(const std::string& output_path, const std::string& 
   if (folder_.empty()) folder_ = ".";
   MakeDirectory(folder_);
   const std::string stem = names_file ? path.stem().string() : "results";
+  for (const std::string& of : {stem + "_", std::string("samples_")}) RemoveTemporariesOfTheDead(folder_, of);
   path_ = (fs::path(folder_) / fmt::format("{}_{}.json", stem, id_)).string();
 }
 

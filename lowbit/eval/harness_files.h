@@ -47,7 +47,8 @@ class HarnessWriter {
   // One more finished task: its samples, then the results of all so far. Throws WriteError.
   void Add(const HarnessTask& task);
 
-  const std::string& path() const { return path_; }  // of the results
+  const std::string& path() const { return path_; }      // of the results
+  const std::string& folder() const { return folder_; }  // that holds them
 
  private:
   // Sections of the results file that have one member a task.

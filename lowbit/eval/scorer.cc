@@ -5,6 +5,7 @@
 #include <cmath>
 #include <iterator>
 
+#include "lowbit/base/log.h"
 #include "lowbit/base/progress.h"
 
 namespace lowbit {
@@ -151,7 +152,7 @@ std::vector<std::vector<ContinuationScore>> Scorer::LogLikelihoods(
     std::optional<ScoredBlock> scored;
   };
   std::vector<Block> blocks;
-  size_t passes = 0, first = 0;
+  size_t passes = 0, first = 0, found = 0;
   const size_t step =
       keeper_ != nullptr ? keeper_->requests_per_block() : std::max<size_t>(1, requests.size());
   for (size_t begin = 0; begin < requests.size(); begin += step) {
@@ -160,9 +161,14 @@ std::vector<std::vector<ContinuationScore>> Scorer::LogLikelihoods(
     for (const ContinuationRequest& request : own) continuations += request.continuations.size();
     blocks.push_back({own, std::span(cut).subspan(first, continuations),
                       keeper_ != nullptr ? keeper_->Find(blocks.size(), own) : std::nullopt});
-    if (!blocks.back().scored) passes += BatchesOf(continuations);
+    if (blocks.back().scored) {
+      found += own.size();
+    } else {
+      passes += BatchesOf(continuations);
+    }
     first += continuations;
   }
+  if (found > 0) LogInfo(fmt::format("{} of {} questions were answered before", found, requests.size()));
   Progress progress("scoring", passes * decoder_.source().config().num_hidden_layers);
   std::vector<std::vector<ContinuationScore>> results;
   for (size_t i = 0; i < blocks.size(); ++i) {

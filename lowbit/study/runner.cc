@@ -14,7 +14,7 @@
 #include "lowbit/base/stop.h"
 #include "lowbit/base/stopwatch.h"
 #include "lowbit/eval/divergence.h"
-#include "lowbit/study/kept_scores.h"
+#include "lowbit/eval/kept_scores.h"
 #include "lowbit/study/quantized_models.h"
 
 namespace lowbit {

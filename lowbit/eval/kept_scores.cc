@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lowbit/study/kept_scores.h"
+#include "lowbit/eval/kept_scores.h"
 
 #include <cmath>
 #include <filesystem>
@@ -15,7 +15,7 @@ namespace {
 ScoredBlock Parse(const Json& json, const std::string& key, std::span<const ContinuationRequest> requests,
                   const Place& place) {
   const auto require = [&](bool holds) {
-    if (!holds) throw Error(ErrorKind::kContent, place, "is not of this cell's questions");
+    if (!holds) throw Error(ErrorKind::kContent, place, "is not of these questions");
   };
   require(json.at("key") == key && json.at("scores").size() == requests.size());
   ScoredBlock block;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lowbit/study/kept_scores.h"
+#include "lowbit/eval/kept_scores.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

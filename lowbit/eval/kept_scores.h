@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finished blocks of a cell's questions, one file each, in the study's scratch folder: a study that was killed in a long
-// task goes on behind them.
+// Finished blocks of a task's questions, one file each, in a scratch folder: what was killed in a long task goes on
+// behind them.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@ namespace lowbit {
 
 class KeptScores : public ScoreKeeper {
  public:
-  // `folder` is made with the first block. `key`: of the cell, which stands for everything that decides its numbers.
+  // `folder` is made with the first block. `key` stands for everything that decides the numbers: model, task, arithmetic.
   KeptScores(std::string folder, std::string key, size_t requests_per_block = 1024)
       : folder_(std::move(folder)), key_(std::move(key)), requests_per_block_(requests_per_block) {}
 
