@@ -47,7 +47,8 @@ function readFlips() {
 }
 
 function readDatabase() {
-  const sql = `SELECT c.model, c.model_folder, c.recipe, c.method, c.weight_bits AS bits, c.task, c.protocol, c.status, c.error,
+  const sql = `SELECT c.model, c.model_folder, c.recipe, c.method,
+      CASE WHEN c.method = 'full' THEN c.weight_bits ELSE max(c.weight_bits, CAST(coalesce(c.quantized_bpw, 0) AS INTEGER)) END AS bits, c.task, c.protocol, c.status, c.error,
       ${exact("c.quantized_bpw")} AS bpw, c.model_bytes AS bytes, m.name AS metric, ${exact("m.value")} AS value,
       CASE WHEN m.stderr IS NULL THEN NULL ELSE ${exact("m.stderr")} END AS stderr, m.higher_is_better AS higher
     FROM cells c LEFT JOIN metrics m ON m.cell_id = c.id ORDER BY c.id, m.position`;

@@ -129,6 +129,8 @@
       ticks: { color: color("--soft"), font: { size: 12 }, callback: format, maxRotation: 0, autoSkipPadding: 14, stepSize: step, includeBounds: step !== undefined },
       afterBuildTicks(scale) {
         if (type === "logarithmic") scale.ticks = logTicks(scale.min, scale.max).map((value) => ({ value }));
+        // Sums of steps miss zero by their rounding.
+        else for (const tick of scale.ticks) if (Math.abs(tick.value) < 1e-9 * (scale.max - scale.min)) tick.value = 0;
       },
     };
   }
