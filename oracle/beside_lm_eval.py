@@ -4,7 +4,8 @@
     python oracle/beside_lm_eval.py LOWBIT MODEL DATA [--limit 20] [--task piqa ...] [--mmlu anatomy ...]
 
 MMLU is asked with five examples, and takes --limit items of each subject named; DATA then needs no more than those.
-Ends with 1 when a log-likelihood differs by more than --bound, or an item's acc or acc_norm differs.
+Ends with 1 when a log-likelihood differs by more than --bound, an item's acc or acc_norm differs, or a mean or its standard
+error does (the latter to four digits).
 """
 import argparse
 import json
@@ -31,7 +32,7 @@ def run_lowbit(args, task, data, shots):
 
 def run_harness(args, model, task, shots):
     result = lm_eval.simple_evaluate(model=model, tasks=[task], limit=args.limit, num_fewshot=shots or None,
-                                     bootstrap_iters=0, log_samples=True)
+                                     bootstrap_iters=100, log_samples=True)  # 0: no standard errors
     return sorted(result["samples"][task], key=lambda s: s["doc_id"]), result["results"][task]
 
 
@@ -49,6 +50,18 @@ def compare(name, ours, theirs, bound):
     print(f"{name}: {len(ours)} items, {text}; largest difference of a score {most:.2e}, {flips} items differ",
           flush=True)
     return most <= bound and flips == 0
+
+
+def same_means(ours, theirs):
+    """Means, and their standard errors to the four digits that are printed."""
+    well = True
+    for metric, mine in ours["metrics"].items():
+        if f"{metric},none" not in theirs:  # categories of subjects
+            continue
+        errors = mine["std_error"], theirs[f"{metric}_stderr,none"]
+        well &= abs(mine["value"] - theirs[f"{metric},none"]) < 1e-12 and f"{errors[0]:.4f}" == f"{errors[1]:.4f}"
+        print(f"  {metric} {mine['value']:.4f}, standard errors {errors[0]:.6f} and {errors[1]:.6f}", flush=True)
+    return well
 
 
 def main():
@@ -73,13 +86,13 @@ def main():
         ours = run_lowbit(args, task, args.data, 0)
         theirs, means = run_harness(args, model, task, 0)
         well &= compare(task, ours["samples"], theirs, args.bound)
-        for metric, mine in ours["metrics"].items():
-            well &= abs(mine["value"] - means[f"{metric},none"]) < 1e-12
+        well &= same_means(ours, means)
     for subject in args.mmlu:
         with tempfile.TemporaryDirectory() as folder:
             ours = run_lowbit(args, "mmlu", data_folder.only_subject(args.data, subject, pathlib.Path(folder)), SHOTS)
-        theirs, _ = run_harness(args, model, f"mmlu_{subject}", SHOTS)
+        theirs, means = run_harness(args, model, f"mmlu_{subject}", SHOTS)
         well &= compare(f"mmlu {subject}, {SHOTS}-shot", ours["samples"], theirs, args.bound)
+        well &= same_means(ours, means)
     sys.exit(0 if well else 1)
 
 
