@@ -155,6 +155,7 @@ void RunShow(const Options& options) {
 
 // Nothing where nobody asked for files.
 std::optional<EvalOutput> OpenOutput(const Options& options, const LayerSource& source,
+                                     const Tokenizer& tokenizer,
                                      const std::vector<std::unique_ptr<Task>>& tasks,
                                      const ComputeContext& context) {
   if (options.output_path.empty()) return std::nullopt;
@@ -166,7 +167,7 @@ std::optional<EvalOutput> OpenOutput(const Options& options, const LayerSource& 
                  .limit = options.task.limit};
   std::string scored_by = fmt::format("{} {} {}", compute, context.backend->Name(), context.backend->Isa());
   if (std::ranges::any_of(tasks, [](const auto& task) { return task->Choices() != nullptr; }))
-    scored_by += " " + ModelHash(options.model, context.threads);  // of those, blocks are kept
+    scored_by += " " + ModelHash(options.model, tokenizer, context.threads);  // of those, blocks are kept
   return std::optional<EvalOutput>(std::in_place, options.output_path, std::move(run), options.log_samples,
                                    std::move(scored_by));
 }
@@ -261,7 +262,7 @@ void RunEval(const Options& options) {
     PrintPlan(task->Name(), job, *source, *context.backend, budget);
   }
 
-  std::optional<EvalOutput> output = OpenOutput(options, *source, tasks, context);
+  std::optional<EvalOutput> output = OpenOutput(options, *source, tokenizer, tasks, context);
   const TaskRun run(options, context, decoder, base.get(), budget, output ? &*output : nullptr);
   Json results = Json::array();
   for (const std::unique_ptr<Task>& task : tasks) results.push_back(run.Run(*task, tokenizer, repeats));

@@ -10,7 +10,6 @@
 #include "lowbit/checkpoint/checkpoint.h"
 #include "lowbit/eval/kept_scores.h"
 #include "lowbit/model/layer_source.h"
-#include "lowbit/text/tokenizer.h"
 
 namespace lowbit {
 namespace fs = std::filesystem;
@@ -22,12 +21,12 @@ std::string ScratchFolder(const HarnessWriter& writer) {
 
 }  // namespace
 
-std::string ModelHash(const std::string& folder, const Threads& threads) {
+std::string ModelHash(const std::string& folder, const Tokenizer& tokenizer, const Threads& threads) {
   const std::string base = BaseFolderOf(folder);
   LogDetail(fmt::format("hashing the weights of {}", base));
   std::string inputs =
       fmt::format("weights {}\nconfig {}\ntokenizer {}\n", Checkpoint(base).WeightsHash(threads),
-                  Sha256OfFile(base + "/config.json"), Tokenizer::Load(base).Hash());
+                  Sha256OfFile(base + "/config.json"), tokenizer.Hash());
   if (IsArtefact(folder)) inputs += fmt::format("artefact {}\n", Sha256OfFile(folder + "/lowbit.json"));
   return Sha256Hex(inputs);
 }

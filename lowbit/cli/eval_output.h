@@ -10,12 +10,13 @@
 #include "lowbit/base/threads.h"
 #include "lowbit/eval/harness_files.h"
 #include "lowbit/eval/scorer.h"
+#include "lowbit/text/tokenizer.h"
 
 namespace lowbit {
 
-// Everything of a model that decides its scores: SHA-256 over the hashes of weights, config.json, tokenizer and an
-// artefact's lowbit.json, which has those of its layers. Reads every byte of the weights.
-std::string ModelHash(const std::string& folder, const Threads& threads);
+// Everything of a model that decides its scores: SHA-256 over the hashes of weights, config.json, tokenizer (its own) and
+// an artefact's lowbit.json, which has those of its layers. Reads every byte of the weights.
+std::string ModelHash(const std::string& folder, const Tokenizer& tokenizer, const Threads& threads);
 
 class EvalOutput {
  public:
