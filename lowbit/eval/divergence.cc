@@ -107,11 +107,6 @@ std::vector<std::vector<TokenScore>> Reference::Keep(const Scorer& base,
   return scores;
 }
 
-std::vector<RowDivergence> Reference::Compare(size_t first, MatView<const float> rows,
-                                              const Weight& base_head, const Weight& head) {
-  return backend_.CompareHeads(rows_->Load(first, rows.rows), base_head, rows, head);
-}
-
 ComparedScores Reference::ScoreTokens(const Scorer& scorer, std::span<const ScoreRequest> requests) {
   const LayerSource& source = scorer.decoder().source();
   if (&source == &base_) return {Keep(scorer, requests), {}};
@@ -128,10 +123,14 @@ ComparedScores Reference::ScoreTokens(const Scorer& scorer, std::span<const Scor
   const Weight& head = HoldSameBytes(base_head, own_head) ? base_head : own_head;
   std::vector<RowDivergence> all(rows_->rows());
   RowObserver observer;
-  observer.compares = true;
-  observer.see = [&](size_t first, MatView<const float> rows) {
-    std::ranges::copy(Compare(first, rows, base_head, head),
-                      all.begin() + static_cast<std::ptrdiff_t>(first));
+  observer.score = [&](size_t first, MatView<const float> rows, std::span<const int32_t> targets) {
+    std::vector<TokenScore> scores;
+    for (const ComparedRow& row :
+         backend_.CompareHeads(rows_->Load(first, rows.rows), base_head, rows, head, targets)) {
+      all[first + scores.size()] = row.divergence;
+      scores.push_back(row.score);
+    }
+    return scores;
   };
   ComparedScores result;
   result.scores = scorer.ScoreTokens(requests, observer);

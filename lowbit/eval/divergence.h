@@ -40,8 +40,6 @@ class Reference {
  private:
   std::vector<std::vector<TokenScore>> Keep(const Scorer& base, std::span<const ScoreRequest> requests);
   std::unique_ptr<Activations> MakeRows(const ForwardJob& job, uint64_t& kept_bytes) const;
-  std::vector<RowDivergence> Compare(size_t first, MatView<const float> rows, const Weight& base_head,
-                                     const Weight& head);
 
   const LayerSource& base_;
   const Backend& backend_;

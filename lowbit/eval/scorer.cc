@@ -76,6 +76,12 @@ std::vector<std::vector<TokenScore>> Scorer::ScoreTokens(std::span<const ScoreRe
       of_batch.kept_bytes -= std::min(of_batch.kept_bytes, held);
     };
   }
+  if (observer.score) {
+    of_batch.score = [&](size_t first, MatView<const float> rows, std::span<const int32_t> targets) {
+      seen = seen_before + first + rows.rows;
+      return observer.score(seen_before + first, rows, targets);
+    };
+  }
   for (size_t begin = 0; begin < requests.size(); begin += step) {
     seen_before = seen;
     const auto on_layer = [&](size_t layer) { progress.Step(fmt::format("layer {}", layer)); };

@@ -89,6 +89,11 @@ struct RowDivergence {
   bool same_top = false;  // both find the same token the most likely (lowest id on ties)
 };
 
+struct ComparedRow {
+  TokenScore score;  // of the second model
+  RowDivergence divergence;
+};
+
 inline constexpr size_t kGramRows = 512;
 
 // Every operation's result depends on its own rows only: not on the number of threads, not on what else
@@ -158,11 +163,11 @@ class Backend {
   // as one call.
   virtual void AddGram(MatView<const float> x, MatView<double> gram) const = 0;
 
-  // How what `other_head` says about other[t] differs from what `head` says about x[t], row by row, without
-  // ever holding T × vocabulary. Both heads [vocabulary, in].
-  virtual std::vector<RowDivergence> CompareHeads(MatView<const float> x, const Weight& head,
-                                                  MatView<const float> other,
-                                                  const Weight& other_head) const = 0;
+  // ScoreTargets(other, other_head, targets), bit for bit, and how that prediction differs from what `head` says about
+  // x[t], row by row, without ever holding T × vocabulary. Both heads [vocabulary, in].
+  virtual std::vector<ComparedRow> CompareHeads(MatView<const float> x, const Weight& head,
+                                                MatView<const float> other, const Weight& other_head,
+                                                std::span<const int32_t> targets) const = 0;
 
  protected:
   Backend(Compute compute, const Threads& threads) : compute_(compute), threads_(threads) {}

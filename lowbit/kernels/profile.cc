@@ -121,13 +121,13 @@ void ProfiledBackend::AddGram(MatView<const float> x, MatView<double> gram) cons
         [&] { inner_->AddGram(x, gram); });
 }
 
-std::vector<RowDivergence> ProfiledBackend::CompareHeads(MatView<const float> x, const Weight& head,
-                                                         MatView<const float> other,
-                                                         const Weight& other_head) const {
+std::vector<ComparedRow> ProfiledBackend::CompareHeads(MatView<const float> x, const Weight& head,
+                                                       MatView<const float> other, const Weight& other_head,
+                                                       std::span<const int32_t> targets) const {
   const size_t vocabulary = lowbit::Rows(head);
   return Timed(fmt::format("two heads {} → {}", x.cols, vocabulary),
                2 * ProductFlop(x.rows, x.cols, vocabulary),
-               [&] { return inner_->CompareHeads(x, head, other, other_head); });
+               [&] { return inner_->CompareHeads(x, head, other, other_head, targets); });
 }
 
 // The best of a few products of 1024 rows.

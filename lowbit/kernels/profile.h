@@ -48,9 +48,9 @@ class ProfiledBackend : public Backend {
   std::vector<TokenScore> ScoreTargets(MatView<const float> x, const Weight& head,
                                        std::span<const int32_t> targets) const override;
   void AddGram(MatView<const float> x, MatView<double> gram) const override;
-  std::vector<RowDivergence> CompareHeads(MatView<const float> x, const Weight& head,
-                                          MatView<const float> other,
-                                          const Weight& other_head) const override;
+  std::vector<ComparedRow> CompareHeads(MatView<const float> x, const Weight& head,
+                                        MatView<const float> other, const Weight& other_head,
+                                        std::span<const int32_t> targets) const override;
 
   void Reset() { rows_.clear(); }
   // What was called since, most time first. Measures the products' own rates, which takes a second or two.

@@ -170,7 +170,7 @@ std::vector<std::vector<TokenScore>> Decoder::Score(std::span<const ScoreRequest
   }
   ForwardJob job = JobOf(requests, repeats);
   job.kept_bytes = observer.kept_bytes;
-  job.compares = observer.compares;
+  job.compares = static_cast<bool>(observer.score);
   const ForwardPlan plan = PlanForward(source_, backend_, job, budget_);
   Batch batch(std::move(inputs), config().hidden_size, plan, budget_.ScratchFolder());
   RunLayers(batch, plan, {}, on_layer);

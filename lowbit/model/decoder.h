@@ -30,8 +30,11 @@ struct RowObserver {
   // Rows [first, first + rows.rows) of the scored tokens of all requests, in order, after the norm. Valid
   // during the call.
   std::function<void(size_t first, MatView<const float> rows)> see;
+  // Instead: scores the rows too, as ScoreTargets does bit for bit, on the way of comparing them by CompareHeads.
+  std::function<std::vector<TokenScore>(size_t first, MatView<const float> rows,
+                                        std::span<const int32_t> targets)>
+      score;
   uint64_t kept_bytes = 0;  // of them that it comes to hold in memory
-  bool compares = false;    // with other rows, by CompareHeads
 };
 
 class Decoder {

@@ -24,7 +24,8 @@ void Decoder::HeadRows::Finish() {
   const Backend& backend = decoder_.backend_;
   const MatView<float> some = rows_.view().Rows(0, targets_.size());
   backend.RmsNorm(some, norm_, static_cast<float>(decoder_.config().rms_norm_eps), some);
-  const std::vector<TokenScore> scored = backend.ScoreTargets(some, head_, targets_);
+  const std::vector<TokenScore> scored =
+      observer_.score ? observer_.score(seen_, some, targets_) : backend.ScoreTargets(some, head_, targets_);
   if (observer_.see) observer_.see(seen_, some);
   seen_ += some.rows;
   for (size_t i = 0; i < scored.size(); ++i) *scores_[i] = scored[i];

@@ -27,7 +27,7 @@ double HeadFlop(const ModelConfig& config) {  // of one row
 }
 
 double HeadPasses(const ForwardJob& job) {  // over each scored row
-  return job.compares ? 3 : 1;
+  return job.compares ? 2 : 1;
 }
 
 class Planner {

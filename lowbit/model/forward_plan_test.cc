@@ -142,7 +142,7 @@ TEST_F(ForwardPlanTest, ComparingHeadsCountsTheRowsAndTheProductsThatItTakes) {
   job.compares = true;
   const ForwardPlan compared = Plan(job, uint64_t{1} << 40);
   EXPECT_GT(compared.head, alone.head + 4096 * 5120 * sizeof(float));
-  EXPECT_NEAR(compared.flop - alone.flop, 2.0 * 2 * 151936 * 5120 * static_cast<double>(job.scored), 1e9);
+  EXPECT_NEAR(compared.flop - alone.flop, 2.0 * 151936 * 5120 * static_cast<double>(job.scored), 1e9);
 }
 
 TEST(Decoder, ABudgetThatIsTooSmallIsRefusedBeforeAnythingIsRead) {

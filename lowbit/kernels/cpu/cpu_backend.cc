@@ -16,10 +16,8 @@
 namespace lowbit {
 namespace {
 
-constexpr size_t kRowsPerTask = 64;   // of row operations: some 100 kB of work
-constexpr size_t kScoreRows = 4096;   // rows whose panel summaries are held at once
-constexpr size_t kFormedRows = 512;   // rows that are copied as integers or rotated at once
-constexpr size_t kPanelsPerTask = 2;  // of the head: each prepared, used for every row, dropped
+constexpr size_t kRowsPerTask = 64;  // of row operations: some 100 kB of work
+constexpr size_t kFormedRows = 512;  // rows that are copied as integers or rotated at once
 
 class CpuBackend : public Backend {
  public:
@@ -91,23 +89,17 @@ class CpuBackend : public Backend {
 
   std::vector<TokenScore> ScoreTargets(MatView<const float> x, const Weight& head,
                                        std::span<const int32_t> targets) const override {
-    std::vector<TokenScore> scores(x.rows);
-    for (size_t first = 0; first < x.rows; first += kScoreRows) {
-      const size_t count = std::min(kScoreRows, x.rows - first);
-      ScoreSomeTargets(x.Rows(first, count), head, targets.subspan(first, count),
-                       std::span(scores).subspan(first, count));
-    }
-    return scores;
+    return ScorePanels(threads(), compute(), {x, head}, targets);
   }
 
   void AddGram(MatView<const float> x, MatView<double> gram) const override {
     AddGramTiles(threads(), compute(), x, gram);
   }
 
-  std::vector<RowDivergence> CompareHeads(MatView<const float> x, const Weight& head,
-                                          MatView<const float> other,
-                                          const Weight& other_head) const override {
-    return ComparePanels(threads(), compute(), {x, head}, {other, other_head});
+  std::vector<ComparedRow> CompareHeads(MatView<const float> x, const Weight& head,
+                                        MatView<const float> other, const Weight& other_head,
+                                        std::span<const int32_t> targets) const override {
+    return ComparePanels(threads(), compute(), {x, head}, {other, other_head}, targets);
   }
 
  private:
@@ -199,72 +191,6 @@ class CpuBackend : public Backend {
       const size_t end = std::min(rows, (task + 1) * kRowsPerTask);
       for (size_t t = task * kRowsPerTask; t < end; ++t) body(t);
     });
-  }
-
-  struct HeadScratch {
-    HeadScratch() = default;
-    explicit HeadScratch(size_t panel_bytes) : logits(kTileRows * kPanelColumns), packed(panel_bytes) {}
-    Buffer<float> logits;
-    Buffer<std::byte> packed;
-    PanelScratch panel;
-  };
-
-  // Every panel of the vocabulary is summarised on its own; the summaries are joined in panel order.
-  void ScoreSomeTargets(MatView<const float> x, const Weight& head, std::span<const int32_t> targets,
-                        std::span<TokenScore> scores) const {
-    const size_t vocabulary = Rows(head), panel_count = (vocabulary + kPanelColumns - 1) / kPanelColumns;
-    const TiledRows rows(x, {compute()}, threads());
-    std::vector<vector::RowSummary> summaries(panel_count * x.rows);
-    std::vector<float> target_logits(x.rows);
-    const size_t panel_bytes = PackedPanel::Bytes(Cols(head), std::min(kPanelColumns, vocabulary), compute());
-    std::vector<HeadScratch> scratch(static_cast<size_t>(threads().count()));
-    threads().ForSlots((panel_count + kPanelsPerTask - 1) / kPanelsPerTask, [&](size_t task, size_t slot) {
-      HeadScratch& mine = scratch[slot];
-      if (mine.packed.size() == 0) mine = HeadScratch(panel_bytes);
-      Buffer<float>& logits = mine.logits;
-      for (size_t p = task * kPanelsPerTask; p < std::min(panel_count, (task + 1) * kPanelsPerTask); ++p) {
-        const size_t begin = p * kPanelColumns, width = std::min(kPanelColumns, vocabulary - begin);
-        const PackedPanel panel(head, begin, width, compute(), mine.panel, mine.packed.data());
-        ReleaseRows(head, begin, width);
-        for (size_t tile = 0; tile < rows.tiles(); ++tile) {
-          panel.Multiply(rows.Tile(tile), logits.data());
-          for (size_t r = 0; r < rows.TileHeight(tile); ++r) {
-            const size_t t = tile * kTileRows + r;
-            const float* row = logits.data() + r * width;
-            summaries[p * x.rows + t] = vector::Summarize(row, width);
-            const auto target = static_cast<size_t>(targets[t]);
-            if (target >= begin && target < begin + width) target_logits[t] = row[target - begin];
-          }
-        }
-      }
-    });
-    ForRows(x.rows, [&](size_t t) {
-      scores[t] = Join(summaries, panel_count, x.rows, t, static_cast<size_t>(targets[t]), target_logits[t]);
-    });
-  }
-
-  static TokenScore Join(std::span<const vector::RowSummary> summaries, size_t panels, size_t rows, size_t t,
-                         size_t target, float target_logit) {
-    float largest = summaries[t].max;
-    size_t argmax = summaries[t].argmax;
-    for (size_t p = 1; p < panels; ++p) {
-      const vector::RowSummary& s = summaries[p * rows + t];
-      if (!(s.max <= largest)) {  // also when it is NaN: a NaN anywhere makes the score NaN
-        largest = s.max;
-        argmax = p * kPanelColumns + s.argmax;
-        if (std::isnan(largest)) break;
-      }
-    }
-    double total = 0;
-    for (size_t p = 0; p < panels; ++p) {
-      const vector::RowSummary& s = summaries[p * rows + t];
-      total += static_cast<double>(s.sum_exp) *
-               std::exp(static_cast<double>(s.max) - static_cast<double>(largest));
-    }
-    TokenScore score;
-    score.log_prob = static_cast<double>(target_logit) - static_cast<double>(largest) - std::log(total);
-    score.greedy = argmax == target;
-    return score;
   }
 };
 

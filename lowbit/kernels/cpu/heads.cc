@@ -21,24 +21,117 @@ bool IsSame(const Weight& a, const Weight& b) {
   return x.bytes.data() == y.bytes.data() && x.type == y.type && x.shape == y.shape;
 }
 
-// What one thread works with.
-struct Scratch {
-  Scratch() = default;
-  Scratch(size_t panel_bytes, bool two)
-      : p_logits(kTileRows * kPanelColumns),
-        q_logits(kTileRows * kPanelColumns),
-        p_packed(panel_bytes),
-        q_packed(two ? panel_bytes : 0) {}
-  Buffer<float> p_logits, q_logits;
-  Buffer<std::byte> p_packed, q_packed;
-  PanelScratch panel;
+// One head's part of what a thread works with.
+struct Side {
+  Buffer<float> logits;  // of a tile of rows
+  Buffer<std::byte> packed;
 };
+
+// A head cut into panels of its vocabulary.
+class HeadPanels {
+ public:
+  HeadPanels(const Weight& head, Compute compute)
+      : head_(head),
+        compute_(compute),
+        vocabulary_(Rows(head)),
+        count_((vocabulary_ + kPanelColumns - 1) / kPanelColumns) {}
+
+  size_t count() const { return count_; }
+  size_t Width(size_t panel) const { return std::min(kPanelColumns, vocabulary_ - panel * kPanelColumns); }
+
+  PackedPanel Prepare(size_t panel, PanelScratch& scratch, Side& side) const {
+    if (side.packed.size() == 0) {
+      side.logits = Buffer<float>(kTileRows * kPanelColumns);
+      side.packed = Buffer<std::byte>(PackedPanel::Bytes(Cols(head_), Width(0), compute_));
+    }
+    const size_t begin = panel * kPanelColumns;
+    const PackedPanel prepared(head_, begin, Width(panel), compute_, scratch, side.packed.data());
+    ReleaseRows(head_, begin, Width(panel));
+    return prepared;
+  }
+
+ private:
+  const Weight& head_;
+  const Compute compute_;
+  const size_t vocabulary_, count_;
+};
+
+// Takes a target's logit from a row of the panel that holds it.
+void NoteTarget(const float* logits, size_t panel, size_t width, int32_t target, float& logit) {
+  const size_t begin = panel * kPanelColumns, column = static_cast<size_t>(target);
+  if (column >= begin && column < begin + width) logit = logits[column - begin];
+}
 
 // Largest logit over all panels and the token that has it.
 struct Top {
   double logit = 0;
   size_t token = 0;
 };
+
+// `of` gives a panel's summary.
+template <class F>
+Top TopOf(size_t panels, const F& of) {
+  float largest = of(0).max;
+  size_t token = of(0).argmax;
+  for (size_t panel = 1; panel < panels; ++panel) {
+    const vector::RowSummary& s = of(panel);
+    if (s.max <= largest || std::isnan(largest)) continue;  // a NaN stays
+    largest = s.max;
+    token = panel * kPanelColumns + s.argmax;
+  }
+  return {static_cast<double>(largest), token};
+}
+
+template <class F>
+TokenScore ScoreOf(size_t panels, const F& of, const Top& top, int32_t target, float target_logit) {
+  double total = 0;
+  for (size_t panel = 0; panel < panels; ++panel) {
+    const vector::RowSummary& s = of(panel);
+    total += static_cast<double>(s.sum_exp) * std::exp(static_cast<double>(s.max) - top.logit);
+  }
+  return {static_cast<double>(target_logit) - top.logit - std::log(total),
+          top.token == static_cast<size_t>(target)};
+}
+
+template <class F>
+void ForRows(const Threads& threads, size_t rows, const F& body) {
+  constexpr size_t kRowsPerTask = 64;
+  threads.For((rows + kRowsPerTask - 1) / kRowsPerTask, [&](size_t task) {
+    const size_t end = std::min(rows, (task + 1) * kRowsPerTask);
+    for (size_t t = task * kRowsPerTask; t < end; ++t) body(t);
+  });
+}
+
+void ScoreSome(const Threads& threads, Compute compute, const HeadInput& input,
+               std::span<const int32_t> targets, std::span<TokenScore> out) {
+  const HeadPanels panels(input.head, compute);
+  const TiledRows rows(input.x, {compute}, threads);
+  std::vector<vector::RowSummary> summaries(panels.count() * input.x.rows);
+  std::vector<float> target_logits(input.x.rows);
+  struct Scratch {
+    Side side;
+    PanelScratch panel;
+  };
+  std::vector<Scratch> scratch(static_cast<size_t>(threads.count()));
+  threads.ForSlots(panels.count(), [&](size_t p, size_t slot) {
+    Scratch& mine = scratch[slot];
+    const PackedPanel panel = panels.Prepare(p, mine.panel, mine.side);
+    const size_t width = panels.Width(p);
+    for (size_t tile = 0; tile < rows.tiles(); ++tile) {
+      panel.Multiply(rows.Tile(tile), mine.side.logits.data());
+      for (size_t r = 0; r < rows.TileHeight(tile); ++r) {
+        const size_t t = tile * kTileRows + r;
+        const float* logits = mine.side.logits.data() + r * width;
+        summaries[p * input.x.rows + t] = vector::Summarize(logits, width);
+        NoteTarget(logits, p, width, targets[t], target_logits[t]);
+      }
+    }
+  });
+  ForRows(threads, input.x.rows, [&](size_t t) {
+    const auto of = [&](size_t p) -> const vector::RowSummary& { return summaries[p * input.x.rows + t]; };
+    out[t] = ScoreOf(panels.count(), of, TopOf(panels.count(), of), targets[t], target_logits[t]);
+  });
+}
 
 class Comparison {
  public:
@@ -48,73 +141,64 @@ class Comparison {
         p_(p),
         q_(q),
         same_head_(IsSame(p.head, q.head)),
-        vocabulary_(Rows(p.head)),
-        panels_((vocabulary_ + kPanelColumns - 1) / kPanelColumns) {}
+        p_panels_(p.head, compute),
+        q_panels_(q.head, compute) {}
 
   // Rows [first, first + out.size()).
-  void Run(size_t first, std::span<RowDivergence> out) {
+  void Run(size_t first, std::span<const int32_t> targets, std::span<ComparedRow> out) {
     const TiledRows p_rows(p_.x.Rows(first, out.size()), {compute_}, threads_);
     const TiledRows q_rows(q_.x.Rows(first, out.size()), {compute_}, threads_);
     rows_ = out.size();
-    summaries_.resize(panels_ * rows_);
+    summaries_.resize(p_panels_.count() * rows_);
+    target_logits_.resize(rows_);
     std::vector<Scratch> scratch(static_cast<size_t>(threads_.count()));
-    const size_t bytes = PackedPanel::Bytes(Cols(p_.head), std::min(kPanelColumns, vocabulary_), compute_);
-    threads_.ForSlots(panels_, [&](size_t panel, size_t slot) {
-      Scratch& mine = scratch[slot];
-      if (mine.p_packed.size() == 0) mine = Scratch(bytes, !same_head_);
-      SummarizePanel(panel, p_rows, q_rows, mine);
+    threads_.ForSlots(p_panels_.count(), [&](size_t panel, size_t slot) {
+      SummarizePanel(panel, p_rows, q_rows, targets, scratch[slot]);
     });
-    constexpr size_t kRowsPerTask = 64;
-    threads_.For((rows_ + kRowsPerTask - 1) / kRowsPerTask, [&](size_t task) {
-      const size_t end = std::min(rows_, (task + 1) * kRowsPerTask);
-      for (size_t t = task * kRowsPerTask; t < end; ++t) out[t] = Join(t);
-    });
+    ForRows(threads_, rows_, [&](size_t t) { out[t] = Join(t, targets[t]); });
   }
 
  private:
+  struct Scratch {
+    Side p, q;
+    PanelScratch panel;
+  };
+
   const vector::PairSummary& Summary(size_t panel, size_t row) const {
     return summaries_[panel * rows_ + row];
   }
 
-  void SummarizePanel(size_t panel, const TiledRows& p_rows, const TiledRows& q_rows, Scratch& mine) {
-    const size_t begin = panel * kPanelColumns, width = std::min(kPanelColumns, vocabulary_ - begin);
-    const PackedPanel p_panel(p_.head, begin, width, compute_, mine.panel, mine.p_packed.data());
-    ReleaseRows(p_.head, begin, width);
-    PackedPanel other;
-    if (!same_head_) {
-      other = PackedPanel(q_.head, begin, width, compute_, mine.panel, mine.q_packed.data());
-      ReleaseRows(q_.head, begin, width);
-    }
-    const PackedPanel& q_panel = same_head_ ? p_panel : other;
+  void SummarizePanel(size_t panel, const TiledRows& p_rows, const TiledRows& q_rows,
+                      std::span<const int32_t> targets, Scratch& mine) {
+    const PackedPanel p_panel = p_panels_.Prepare(panel, mine.panel, mine.p);
+    const PackedPanel q_panel = same_head_ ? p_panel : q_panels_.Prepare(panel, mine.panel, mine.q);
+    if (mine.q.logits.size() == 0) mine.q.logits = Buffer<float>(kTileRows * kPanelColumns);
+    const size_t width = p_panels_.Width(panel);
     for (size_t tile = 0; tile < p_rows.tiles(); ++tile) {
-      p_panel.Multiply(p_rows.Tile(tile), mine.p_logits.data());
-      q_panel.Multiply(q_rows.Tile(tile), mine.q_logits.data());
+      p_panel.Multiply(p_rows.Tile(tile), mine.p.logits.data());
+      q_panel.Multiply(q_rows.Tile(tile), mine.q.logits.data());
       for (size_t r = 0; r < p_rows.TileHeight(tile); ++r) {
-        summaries_[panel * rows_ + tile * kTileRows + r] =
-            vector::SummarizePair(mine.p_logits.data() + r * width, mine.q_logits.data() + r * width, width);
+        const size_t t = tile * kTileRows + r;
+        const float *p = mine.p.logits.data() + r * width, *q = mine.q.logits.data() + r * width;
+        summaries_[panel * rows_ + t] = vector::SummarizePair(p, q, width);
+        NoteTarget(q, panel, width, targets[t], target_logits_[t]);
       }
     }
   }
 
-  // `side` picks p or q of a panel's summary.
-  Top TopOf(vector::RowSummary vector::PairSummary::*side, size_t t) const {
-    float largest = (Summary(0, t).*side).max;
-    size_t token = (Summary(0, t).*side).argmax;
-    for (size_t panel = 1; panel < panels_; ++panel) {
-      const vector::RowSummary& s = Summary(panel, t).*side;
-      if (s.max <= largest || std::isnan(largest)) continue;  // a NaN stays
-      largest = s.max;
-      token = panel * kPanelColumns + s.argmax;
-    }
-    return {static_cast<double>(largest), token};
+  ComparedRow Join(size_t t, int32_t target) const {
+    const size_t panels = p_panels_.count();
+    const auto of_p = [&](size_t panel) -> const vector::RowSummary& { return Summary(panel, t).p; };
+    const auto of_q = [&](size_t panel) -> const vector::RowSummary& { return Summary(panel, t).q; };
+    const Top p = TopOf(panels, of_p), q = TopOf(panels, of_q);
+    return {ScoreOf(panels, of_q, q, target, target_logits_[t]), Divergence(t, p, q)};
   }
 
   // Panels in order, in f64. With logits relative to each side's largest, P = Σ exp p and Q = Σ exp q, the
   // divergence is Σ exp p (p - q) / P + log(Q / P).
-  RowDivergence Join(size_t t) const {
-    const Top p = TopOf(&vector::PairSummary::p, t), q = TopOf(&vector::PairSummary::q, t);
+  RowDivergence Divergence(size_t t, const Top& p, const Top& q) const {
     double p_total = 0, q_total = 0, growth = 0, cross = 0;
-    for (size_t panel = 0; panel < panels_; ++panel) {
+    for (size_t panel = 0; panel < p_panels_.count(); ++panel) {
       const vector::PairSummary& s = Summary(panel, t);
       const double p_shift = static_cast<double>(s.p.max) - p.logit,
                    q_shift = static_cast<double>(s.q.max) - q.logit;
@@ -135,19 +219,32 @@ class Comparison {
   const Compute compute_;
   const HeadInput &p_, &q_;
   const bool same_head_;
-  const size_t vocabulary_, panels_;
+  const HeadPanels p_panels_, q_panels_;
   size_t rows_ = 0;
   std::vector<vector::PairSummary> summaries_;  // [panel][row]
+  std::vector<float> target_logits_;            // of q
 };
 
 }  // namespace
 
-std::vector<RowDivergence> ComparePanels(const Threads& threads, Compute compute, const HeadInput& p,
-                                         const HeadInput& q) {
-  std::vector<RowDivergence> rows(p.x.rows);
+std::vector<TokenScore> ScorePanels(const Threads& threads, Compute compute, const HeadInput& input,
+                                    std::span<const int32_t> targets) {
+  std::vector<TokenScore> scores(input.x.rows);
+  for (size_t first = 0; first < scores.size(); first += kRowsAtOnce) {
+    const size_t count = std::min(kRowsAtOnce, scores.size() - first);
+    ScoreSome(threads, compute, {input.x.Rows(first, count), input.head}, targets.subspan(first, count),
+              std::span(scores).subspan(first, count));
+  }
+  return scores;
+}
+
+std::vector<ComparedRow> ComparePanels(const Threads& threads, Compute compute, const HeadInput& p,
+                                       const HeadInput& q, std::span<const int32_t> targets) {
+  std::vector<ComparedRow> rows(p.x.rows);
   Comparison comparison(threads, compute, p, q);
   for (size_t first = 0; first < rows.size(); first += kRowsAtOnce) {
-    comparison.Run(first, std::span(rows).subspan(first, std::min(kRowsAtOnce, rows.size() - first)));
+    const size_t count = std::min(kRowsAtOnce, rows.size() - first);
+    comparison.Run(first, targets.subspan(first, count), std::span(rows).subspan(first, count));
   }
   return rows;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two heads side by side, a panel of the vocabulary at a time.
+// What hidden states say through a head, a panel of the vocabulary at a time: panels are summarised on their own, and
+// summaries joined in the order of panels. Each panel is prepared once for some thousand rows.
 #pragma once
 
 #include <vector>
@@ -14,9 +15,12 @@ struct HeadInput {
   const Weight& head;      // [vocabulary, in]
 };
 
-// Backend::CompareHeads. Each panel of a head is prepared once for some thousand rows, and only once for both
-// when they are the same weight.
-std::vector<RowDivergence> ComparePanels(const Threads& threads, Compute compute, const HeadInput& p,
-                                         const HeadInput& q);
+// Backend::ScoreTargets.
+std::vector<TokenScore> ScorePanels(const Threads& threads, Compute compute, const HeadInput& input,
+                                    std::span<const int32_t> targets);
+
+// Backend::CompareHeads, with `targets` of q. A panel is prepared only once for both when they are the same weight.
+std::vector<ComparedRow> ComparePanels(const Threads& threads, Compute compute, const HeadInput& p,
+                                       const HeadInput& q, std::span<const int32_t> targets);
 
 }  // namespace lowbit

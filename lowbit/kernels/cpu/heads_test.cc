@@ -34,12 +34,28 @@ void OnEveryTarget(F&& body) {
   vector::ForceIsaForTest("");
 }
 
-void ExpectSameBits(std::span<const RowDivergence> a, std::span<const RowDivergence> b) {
+void ExpectSameBits(const TokenScore& a, const TokenScore& b) {
+  ASSERT_EQ(std::bit_cast<uint64_t>(a.log_prob), std::bit_cast<uint64_t>(b.log_prob));
+  ASSERT_EQ(a.greedy, b.greedy);
+}
+
+void ExpectSameBits(std::span<const ComparedRow> a, std::span<const ComparedRow> b) {
   ASSERT_EQ(a.size(), b.size());
   for (size_t t = 0; t < a.size(); ++t) {
-    ASSERT_EQ(std::bit_cast<uint64_t>(a[t].kl), std::bit_cast<uint64_t>(b[t].kl)) << "row " << t;
-    ASSERT_EQ(a[t].same_top, b[t].same_top) << "row " << t;
+    SCOPED_TRACE(t);
+    const RowDivergence &p = a[t].divergence, &q = b[t].divergence;
+    ASSERT_EQ(std::bit_cast<uint64_t>(p.kl), std::bit_cast<uint64_t>(q.kl));
+    ASSERT_EQ(p.same_top, q.same_top);
+    ExpectSameBits(a[t].score, b[t].score);
   }
+}
+
+// Spread over the vocabulary, its ends among them.
+std::vector<int32_t> Targets(size_t rows, size_t vocabulary) {
+  std::vector<int32_t> targets(rows);
+  for (size_t t = 0; t < rows; ++t) targets[t] = static_cast<int32_t>((t + 1) * (vocabulary - 1) / rows);
+  targets[0] = 0;
+  return targets;
 }
 
 class CompareHeadsOf : public testing::TestWithParam<const char*> {
@@ -63,13 +79,20 @@ TEST_P(CompareHeadsOf, AgreesWithRefFromAlmostEqualToUnrelated) {
       for (const float noise : {0.003f, 1.0f}) {
         const Matrix y = Disturbed(x, 3, noise), other_head = Disturbed(head, 4, noise);
         for (const Matrix* q_head : {&head, &other_head}) {
-          const auto got = cpu_->CompareHeads(x.view(), DenseView(head), y.view(), DenseView(*q_head));
-          const auto want = ref_->CompareHeads(x.view(), DenseView(head), y.view(), DenseView(*q_head));
+          SCOPED_TRACE(fmt::format("{}×{}×{}, noise {}", rows, in, vocabulary, noise));
+          const std::vector<int32_t> targets = Targets(rows, vocabulary);
+          const auto got =
+              cpu_->CompareHeads(x.view(), DenseView(head), y.view(), DenseView(*q_head), targets);
+          const auto want =
+              ref_->CompareHeads(x.view(), DenseView(head), y.view(), DenseView(*q_head), targets);
+          const auto alone = cpu_->ScoreTargets(y.view(), DenseView(*q_head), targets);
           ASSERT_EQ(got.size(), rows);
           for (size_t t = 0; t < rows; ++t) {
-            ASSERT_NEAR(got[t].kl, want[t].kl, 1e-6 + 1e-5 * want[t].kl)
-                << rows << "×" << in << "×" << vocabulary << ", noise " << noise << ", row " << t;
-            ASSERT_EQ(got[t].same_top, want[t].same_top) << "row " << t;
+            SCOPED_TRACE(t);
+            const RowDivergence &is = got[t].divergence, &should_be = want[t].divergence;
+            ASSERT_NEAR(is.kl, should_be.kl, 1e-6 + 1e-5 * should_be.kl);
+            ASSERT_EQ(is.same_top, should_be.same_top);
+            ExpectSameBits(got[t].score, alone[t]);
           }
         }
       }
@@ -83,10 +106,10 @@ TEST_P(CompareHeadsOf, AModelDoesNotDivergeFromItself) {
   std::copy_n(head.data(), 1300 * 50, copy.data());
   OnEveryTarget([&] {
     for (const Matrix* other : std::array<const Matrix*, 2>{&head, &copy}) {
-      for (const RowDivergence& row :
-           cpu_->CompareHeads(x.view(), DenseView(head), x.view(), DenseView(*other))) {
-        ASSERT_EQ(row.kl, 0);
-        ASSERT_TRUE(row.same_top);
+      for (const ComparedRow& row :
+           cpu_->CompareHeads(x.view(), DenseView(head), x.view(), DenseView(*other), Targets(70, 1300))) {
+        ASSERT_EQ(row.divergence.kl, 0);
+        ASSERT_TRUE(row.divergence.same_top);
       }
     }
   });
@@ -95,10 +118,11 @@ TEST_P(CompareHeadsOf, AModelDoesNotDivergeFromItself) {
 TEST_P(CompareHeadsOf, ARowDependsOnNeitherThreadsNorItsNeighbours) {
   const Matrix x = RandomMatrix(200, 40, 7), y = Disturbed(x, 8, 0.1f), head = RandomMatrix(1100, 40, 9),
                other = Disturbed(head, 10, 0.05f);
-  const auto all = cpu_->CompareHeads(x.view(), DenseView(head), y.view(), DenseView(other));
+  const std::vector<int32_t> targets = Targets(200, 1100);
+  const auto all = cpu_->CompareHeads(x.view(), DenseView(head), y.view(), DenseView(other), targets);
   for (const size_t first : {0, 1, 63, 64, 100, 163}) {
     const auto some = cpu3_->CompareHeads(x.view().Rows(first, 37), DenseView(head), y.view().Rows(first, 37),
-                                          DenseView(other));
+                                          DenseView(other), std::span(targets).subspan(first, 37));
     ExpectSameBits(some, std::span(all).subspan(first, 37));
   }
 }
@@ -118,9 +142,10 @@ TEST_P(CompareHeadsOf, OneWeightForBothEqualsTwoOfTheSameValues) {
   Dequantize(*packed, 0, dense.view());
   const Weight one = std::shared_ptr<const PackedTensor>(packed);
   const Matrix x = RandomMatrix(40, 64, 12), y = Disturbed(x, 13, 0.2f);
-  const auto both_packed = cpu_->CompareHeads(x.view(), one, y.view(), one);
-  ExpectSameBits(both_packed, cpu_->CompareHeads(x.view(), one, y.view(), DenseView(dense)));
-  ExpectSameBits(both_packed, cpu_->CompareHeads(x.view(), DenseView(dense), y.view(), one));
+  const std::vector<int32_t> targets = Targets(40, 700);
+  const auto both_packed = cpu_->CompareHeads(x.view(), one, y.view(), one, targets);
+  ExpectSameBits(both_packed, cpu_->CompareHeads(x.view(), one, y.view(), DenseView(dense), targets));
+  ExpectSameBits(both_packed, cpu_->CompareHeads(x.view(), DenseView(dense), y.view(), one, targets));
 }
 
 // 8 columns: row i of the head is logit(i) times the first unit vector, of an x that begins with 1.
@@ -136,7 +161,10 @@ struct Logits {
 
 RowDivergence Compare(const Backend& backend, const std::vector<float>& p, const std::vector<float>& q) {
   const Logits a(p), b(q);
-  return backend.CompareHeads(a.x.view(), DenseView(a.head), b.x.view(), DenseView(b.head)).front();
+  const std::array<int32_t, 1> target = {0};
+  return backend.CompareHeads(a.x.view(), DenseView(a.head), b.x.view(), DenseView(b.head), target)
+      .front()
+      .divergence;
 }
 
 TEST_P(CompareHeadsOf, KnowsTwoCoins) {

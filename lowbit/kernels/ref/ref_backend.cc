@@ -224,23 +224,26 @@ class RefBackend : public Backend {
     });
   }
 
-  std::vector<RowDivergence> CompareHeads(MatView<const float> x, const Weight& head,
-                                          MatView<const float> other,
-                                          const Weight& other_head) const override {
+  std::vector<ComparedRow> CompareHeads(MatView<const float> x, const Weight& head,
+                                        MatView<const float> other, const Weight& other_head,
+                                        std::span<const int32_t> targets) const override {
     const std::unique_ptr<Prepared> prepared = Prepare(head), other_prepared = Prepare(other_head);
+    const std::vector<TokenScore> scores = ScoreTargets(other, other_head, targets);
     Matrix p(1, prepared->out()), q(1, prepared->out());
-    std::vector<RowDivergence> rows(x.rows);
+    std::vector<ComparedRow> rows(x.rows);
     for (size_t t = 0; t < x.rows; ++t) {
       Gemm(x.Rows(t, 1), *prepared, {}, p.view());
       Gemm(other.Rows(t, 1), *other_prepared, {}, q.view());
       const std::span<const float> a = p.view().RowSpan(0), b = q.view().RowSpan(0);
       const auto top_a = std::ranges::max_element(a), top_b = std::ranges::max_element(b);
       const double log_a = LogSumExp(a, *top_a), log_b = LogSumExp(b, *top_b);
+      RowDivergence& divergence = rows[t].divergence;
       for (size_t i = 0; i < a.size(); ++i) {
         const double log_p = static_cast<double>(a[i]) - log_a, log_q = static_cast<double>(b[i]) - log_b;
-        rows[t].kl += std::exp(log_p) * (log_p - log_q);
+        divergence.kl += std::exp(log_p) * (log_p - log_q);
       }
-      rows[t].same_top = top_a - a.begin() == top_b - b.begin();
+      divergence.same_top = top_a - a.begin() == top_b - b.begin();
+      rows[t].score = scores[t];
     }
     return rows;
   }
