@@ -8,7 +8,6 @@
 #include "lowbit/base/log.h"
 #include "lowbit/checkpoint/artefact.h"
 #include "lowbit/checkpoint/checkpoint.h"
-#include "lowbit/eval/kept_scores.h"
 #include "lowbit/model/layer_source.h"
 
 namespace lowbit {
@@ -37,13 +36,13 @@ EvalOutput::EvalOutput(const std::string& output_path, HarnessRun run, bool samp
 std::unique_ptr<ScoreKeeper> EvalOutput::KeeperOf(const Task& task) {
   const std::string key =
       Sha256Hex(fmt::format("{}\ntask {}\ntext {}\n", scored_by_, task.Settings(), task.DataHash()));
-  kept_.push_back(fmt::format("{}/scores-{}", ScratchFolder(writer_), key));
-  return std::make_unique<KeptScores>(kept_.back(), key);
+  kept_.emplace_back(ScratchFolder(writer_), key);
+  return std::make_unique<KeptScores>(kept_.back());
 }
 
 void EvalOutput::Finish() {
   std::error_code code;
-  for (const std::string& folder : kept_) fs::remove_all(folder, code);
+  for (const KeptScores& scores : kept_) scores.Remove();
   fs::remove(ScratchFolder(writer_), code);  // unless a run beside this one has its own there
 }
 

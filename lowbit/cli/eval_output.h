@@ -9,6 +9,7 @@
 
 #include "lowbit/base/threads.h"
 #include "lowbit/eval/harness_files.h"
+#include "lowbit/eval/kept_scores.h"
 #include "lowbit/eval/scorer.h"
 #include "lowbit/text/tokenizer.h"
 
@@ -35,7 +36,7 @@ class EvalOutput {
  private:
   HarnessWriter writer_;
   std::string scored_by_;
-  std::vector<std::string> kept_;  // folders of blocks
+  std::vector<KeptScores> kept_;
 };
 
 }  // namespace lowbit

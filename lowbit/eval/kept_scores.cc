@@ -66,4 +66,9 @@ void KeptScores::Keep(size_t index, const ScoredBlock& block) {
   WriteFileAtomic(FileOf(index), json.dump());
 }
 
+void KeptScores::Remove() const noexcept {
+  std::error_code ignored;
+  std::filesystem::remove_all(folder_, ignored);
+}
+
 }  // namespace lowbit

@@ -29,10 +29,10 @@ class KeptScoresTest : public testing::Test {
     return Scorer(decoder, 0, false, Sharing::kPrefixes, keeper).LogLikelihoods(requests_, counts);
   }
   KeptScores Keeper(const std::string& key = "key") const {
-    return KeptScores(folder_.File("scores"), key, 3);
+    return KeptScores(folder_.path(), key, 3);
   }
   std::string Block(int index) const {
-    return fmt::format("{}/block-{:05}.json", folder_.File("scores"), index);
+    return fmt::format("{}/block-{:05}.json", folder_.File("scores-key"), index);
   }
 
   const TestFolder folder_;
@@ -102,10 +102,21 @@ TEST_F(KeptScoresTest, WhatDoesNotFitIsComputedAgain) {
   }
   KeptScores other = Keeper("another key");
   EXPECT_FALSE(other.Find(0, std::span(requests_).first(3)).has_value());
+  std::filesystem::rename(folder_.File("scores-key"), folder_.File("scores-another key"));
+  EXPECT_FALSE(other.Find(0, std::span(requests_).first(3)).has_value()) << "a file says whose it is";
+}
+
+TEST_F(KeptScoresTest, LeaveWhenTheyAreTold) {
+  KeptScores keeper = Keeper();
+  keeper.Remove();
+  Score(&keeper);
+  EXPECT_TRUE(std::filesystem::exists(Block(0)));
+  keeper.Remove();
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("scores-key")));
 }
 
 TEST_F(KeptScoresTest, AFolderThatCannotBeMadeIsAnError) {
-  folder_.Write("scores", "a file");
+  folder_.Write("scores-key", "a file");
   KeptScores keeper = Keeper();
   EXPECT_THROW(Score(&keeper), Error);
 }

@@ -121,8 +121,8 @@ void MarkFailed(CellRow& row, ErrorKind kind, const std::string& what) {
   if (!BadNumberIn(row).empty()) row.storage.reset();
 }
 
-std::string KeptScoresFolder(const std::string& folder, const PlannedCell& cell) {
-  return fmt::format("{}/scores-{}", ScratchFolder(folder), cell.key);
+KeptScores ScoresOf(const PlannedCell& cell, const std::string& folder) {
+  return KeptScores(ScratchFolder(folder), cell.key);
 }
 
 // One cell, whatever happens: an exception becomes its row, unless it ends the study.
@@ -132,7 +132,7 @@ CellRow RunCell(const StudyPlan& plan, const PlannedCell& cell, const std::strin
   const bool peak_is_ours = ResetPeakMemory();
   try {
     const LayerSource& source = quantized.Source(cell.recipe, row);
-    KeptScores scores(KeptScoresFolder(folder, cell), cell.key);
+    KeptScores scores = ScoresOf(cell, folder);
     Measure(*plan.tasks[cell.task], source, *plan.models[cell.model].tokenizer, backend, plan.budget,
             references.Of(cell), scores, row);
     if (const std::string bad = BadNumberIn(row); !bad.empty()) throw Error(ErrorKind::kNumeric, bad);
@@ -187,8 +187,7 @@ StudySummary RunPlan(const StudyPlan& plan, const std::string& folder, ResultsDb
     const CellRow row = RunCell(plan, *cell, folder, *quantized, *references, backend);
     references->Finish(*cell);
     results.Put(row);
-    std::error_code ignored;
-    fs::remove_all(KeptScoresFolder(folder, *cell), ignored);
+    ScoresOf(*cell, folder).Remove();
     (row.status == CellStatus::kDone ? summary.done : summary.failed) += 1;
     on_cell(row, summary.done + summary.failed, cells.size());
   }
