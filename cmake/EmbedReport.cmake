@@ -19,6 +19,6 @@ function(lowbit_embed_report target)
   set(assets ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../lowbit/report/assets)
   lowbit_embed(${target}
     kPageHtml=${assets}/page.html kPageCss=${assets}/page.css kPageDarkCss=${assets}/page_dark.css
-    kPageJs=${assets}/page.js
+    kPageJs=${assets}/page.js kLayerMapJs=${assets}/layer_map.js
     kChartLicence=${assets}/chart_licence.txt kChartJs=${LOWBIT_CHART_JS})
 endfunction()

@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::string_view kVersionKey = "lowbit_artefact";
 constexpr uint64_t kVersion = 1;
-constexpr JsonLimits kManifestLimits = {.max_bytes = size_t{4} << 20, .max_depth = 4};
+constexpr JsonLimits kManifestLimits = {.max_bytes = size_t{4} << 20, .max_depth = 5};
 
 std::string PathIn(const std::string& folder, std::string_view name) {
   return (fs::path(folder) / name).string();
@@ -63,6 +63,7 @@ std::map<std::string, ArtefactFile> ReadFiles(const Json& object, const Place& p
     ArtefactFile& file =
         files[name] = {.bytes = fields.Unsigned("bytes", 1), .content = fields.Sha256("content")};
     if (object[name].contains("output_errors")) file.output_errors = fields.NonNegatives("output_errors");
+    if (object[name].contains("input_ranges")) file.input_ranges = ReadInputRanges(fields, "input_ranges");
     fields.RefuseOthers();
   };
   for (size_t layer = 0; layer < layers; ++layer) read(LayerFileName(layer));
@@ -161,6 +162,7 @@ std::string ArtefactText(const std::string& folder, const ArtefactInfo& info) {
   for (const auto& [name, file] : info.files) {
     Json& entry = json["files"][name] = {{"bytes", file.bytes}, {"content", file.content}};
     if (!file.output_errors.empty()) entry["output_errors"] = file.output_errors;
+    if (!file.input_ranges.empty()) entry["input_ranges"] = ToJson(file.input_ranges);
   }
   return json.dump(1) + "\n";
 }

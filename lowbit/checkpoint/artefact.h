@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "lowbit/base/threads.h"
+#include "lowbit/checkpoint/output_errors.h"
 #include "lowbit/tensor/packed.h"
 
 namespace lowbit {
@@ -28,21 +29,6 @@ inline constexpr std::string_view kHeadFileName = "head.safetensors";
 std::string LayerFileName(size_t layer);  // "layer-00007.safetensors"
 
 using PackedTensors = std::map<std::string, PackedTensor>;  // full tensor name -> packed
-
-// How far a layer's outputs are from the full-precision layer's, both given what the full-precision model gives it,
-// on rows that no method learned from. Errors of earlier layers are not in it.
-struct OutputErrors {
-  std::string rows;  // which ones: their hash and how they were computed
-  // Of a linear, by its name in the layer: ‖X (W - Ŵ)ᵀ‖² / ‖X Wᵀ‖², Frobenius norms; experts' together, those that
-  // saw any of the rows ("mlp.experts.up_proj"). Where what it reads is rounded, under its name and kOfInputs what that
-  // alone does: ‖(X - X̂) Wᵀ‖² / ‖X Wᵀ‖². Under kWholeLayer ‖y - ŷ‖² / ‖y - x‖² of the layer's output.
-  // Absent where the denominator is 0.
-  std::map<std::string, double> relative;
-
-  bool operator==(const OutputErrors&) const = default;
-};
-inline constexpr std::string_view kWholeLayer = "layer";
-inline constexpr std::string_view kOfInputs = " inputs";
 
 // What one file holds: what takes the place of tensors of the base checkpoint.
 struct LayerPatch {
@@ -74,6 +60,7 @@ struct ArtefactFile {
   uint64_t bytes = 0;
   std::string content;                               // hash
   std::map<std::string, double> output_errors = {};  // OutputErrors::relative of a layer; empty: not measured
+  InputRanges input_ranges = {};                     // OutputErrors::inputs
 
   bool operator==(const ArtefactFile&) const = default;
 };

@@ -90,6 +90,7 @@ TEST(Artefact, OutputErrorsOfItsLayersComeBack) {
   Fixture f;
   f.info.held_out = "held out v1";
   f.info.files[LayerFileName(1)].output_errors = {{"layer", 0.25}, {"mlp.up_proj", 1e-9}};
+  f.info.files[LayerFileName(1)].input_ranges = {{"mlp.up_proj", {1234.5, 17.25}}};
   WriteArtefactInfo(f.folder, f.info);
   EXPECT_EQ(ReadArtefactInfo(f.folder), f.info);
 }
@@ -193,6 +194,15 @@ TEST(ArtefactInfo, RefusesAManifestWithWrongKeysNamingThem) {
        "key 'files': key 'layer-00000.safetensors': key 'output_errors': key 'layer': \"much\", expected"},
       {[](Json& j) { j["files"][LayerFileName(0)]["output_errors"] = 1; },
        "key 'files': key 'layer-00000.safetensors': key 'output_errors': 1, expected an object"},
+      {[](Json& j) {
+         j["files"][LayerFileName(0)]["input_ranges"] = {{"q", {{"largest", -1}, {"peak", 1}}}};
+       },
+       "key 'files': key 'layer-00000.safetensors': key 'input_ranges': key 'q': key 'largest': -1, expected "
+       "a number, 0 or more"},
+      {[](Json& j) {
+         j["files"][LayerFileName(0)]["input_ranges"] = {{"q", {{"largest", 1}}}};
+       },
+       "key 'files': key 'layer-00000.safetensors': key 'input_ranges': key 'q': key 'peak': missing"},
       {[](Json& j) { j["code_bits"] = 9; }, "key 'code_bits': 9, expected an integer from 10 to 41"},
       {[](Json& j) { j["code_bits"] = 42; }, "key 'code_bits': 42, expected an integer from 10 to 41"},
       {[](Json& j) { j["held_out"] = 3; }, "key 'held_out': 3, expected a text"},

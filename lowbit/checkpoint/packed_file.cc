@@ -19,7 +19,7 @@ constexpr std::string_view kSettingsKey = "packed:";  // followed by the tensor'
 constexpr std::string_view kContentKey = "content";
 constexpr std::string_view kNotesKey = "notes";
 constexpr std::string_view kErrorKey = "squared_error";         // [Σ (w - ŵ)², Σ w²]
-constexpr std::string_view kOutputErrorsKey = "output_errors";  // OutputErrors: {"rows": …, "relative": {…}}
+constexpr std::string_view kOutputErrorsKey = "output_errors";  // OutputErrors
 constexpr std::string_view kVersionKey = "lowbit_packed";
 constexpr std::string_view kVersion = "1";
 
@@ -36,13 +36,6 @@ std::string SettingsText(const PackedTensor& p) {
   if (p.input.rotation != 0) json["input_rotation"] = p.input.rotation;
   if (p.input.bits != 0) json["input_bits"] = p.input.bits;
   if (p.input.scale != 0) json["input_scale"] = p.input.scale;
-  return json.dump();
-}
-
-std::string OutputErrorsText(const OutputErrors& errors) {
-  Json json;
-  json["rows"] = errors.rows;
-  json["relative"] = errors.relative;
   return json.dump();
 }
 
@@ -112,7 +105,7 @@ std::string HashOf(const LayerPatch& patch, const std::vector<Part>& parts) {
   for (const auto& [name, vector] : patch.vectors) hash.Update(fmt::format("{}\n{}\n", name, vector.size()));
   for (const std::string& note : patch.notes) hash.Update("note " + note + "\n");
   if (patch.squared_error) hash.Update("error " + Json(*patch.squared_error).dump() + "\n");
-  if (patch.output_errors) hash.Update("output errors " + OutputErrorsText(*patch.output_errors) + "\n");
+  if (patch.output_errors) hash.Update("output errors " + ToText(*patch.output_errors) + "\n");
   for (const Part& part : parts) hash.Update(part.bytes());  // the settings give their sizes
   return hash.Hex();
 }
@@ -282,8 +275,7 @@ std::string WritePackedFile(const std::string& path, const LayerPatch& patch) {
   writer.SetMetadata(std::string(kVersionKey), std::string(kVersion));
   writer.SetMetadata(std::string(kContentKey), hash);
   if (patch.squared_error) writer.SetMetadata(std::string(kErrorKey), Json(*patch.squared_error).dump());
-  if (patch.output_errors)
-    writer.SetMetadata(std::string(kOutputErrorsKey), OutputErrorsText(*patch.output_errors));
+  if (patch.output_errors) writer.SetMetadata(std::string(kOutputErrorsKey), ToText(*patch.output_errors));
   if (!patch.notes.empty()) writer.SetMetadata(std::string(kNotesKey), Json(patch.notes).dump());
   for (const auto& [name, packed] : patch.packed) {
     writer.SetMetadata(std::string(kSettingsKey) + name, SettingsText(packed));
@@ -316,16 +308,6 @@ std::pair<double, double> ParseError(const std::string& text, const Place& place
     throw Error(ErrorKind::kContent, place, "expected two sums of squares");
   }
   return {json[0].get<double>(), json[1].get<double>()};
-}
-
-OutputErrors ParseOutputErrors(const std::string& text, const Place& place) {
-  const Json json = ParseJson(text, place);
-  JsonFields fields(json, place);
-  OutputErrors errors;
-  errors.rows = fields.String("rows");
-  errors.relative = fields.NonNegatives("relative");
-  fields.RefuseOthers();
-  return errors;
 }
 
 // A tensor that is no part of a packed one: finite f32 values in a row.

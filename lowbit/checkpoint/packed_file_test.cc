@@ -92,6 +92,10 @@ TEST(PackedFile, OutputErrorsComeBackAndAreCovered) {
   const std::string content = WritePackedFile(path, patch);
   EXPECT_NE(content, without);
   EXPECT_EQ(ReadPackedFile(path, content).output_errors, patch.output_errors);
+  patch.output_errors->inputs = {{"mlp.up_proj", {5e-324, 1.0 / 3}}};
+  const std::string with_ranges = WritePackedFile(folder.File("ranges"), patch);
+  EXPECT_NE(with_ranges, content);
+  EXPECT_EQ(ReadPackedFile(folder.File("ranges"), with_ranges).output_errors, patch.output_errors);
   std::string bytes = ReadFile(path);
   bytes.replace(bytes.find("these rows"), 5, "other");
   EXPECT_THAT(MessageOf([&] { ParsePackedFile(std::as_bytes(std::span(bytes)), "x"); }),

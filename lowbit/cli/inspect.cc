@@ -63,11 +63,17 @@ Json ConfigToJson(const ModelConfig& c) {
 struct LayerLoss {
   std::string file, part;
   double relative = 0;
+  const InputRange* range = nullptr;  // of inputs
 };
 std::vector<LayerLoss> LossesOf(const ArtefactInfo& a) {
   std::vector<LayerLoss> losses;
   for (const auto& [name, file] : a.files) {
-    for (const auto& [part, relative] : file.output_errors) losses.push_back({name, part, relative});
+    for (const auto& [part, relative] : file.output_errors) {
+      LayerLoss& loss = losses.emplace_back(name, part, relative);
+      if (!part.ends_with(kOfInputs)) continue;
+      const auto range = file.input_ranges.find(part.substr(0, part.size() - kOfInputs.size()));
+      if (range != file.input_ranges.end()) loss.range = &range->second;
+    }
   }
   std::ranges::stable_sort(losses, std::greater(), &LayerLoss::relative);
   return losses;
@@ -75,6 +81,11 @@ std::vector<LayerLoss> LossesOf(const ArtefactInfo& a) {
 
 std::string LayerOf(const LayerLoss& loss) {
   return loss.file.substr(0, loss.file.find('.'));
+}
+
+std::string RangeText(const LayerLoss& loss) {
+  if (loss.range == nullptr) return "";
+  return fmt::format(", |x| up to {:.3g}, peak {:.3g}", loss.range->largest, loss.range->peak);
 }
 
 // Whole layers: their mean and the worst; then the worst linears.
@@ -95,8 +106,8 @@ std::string LossesText(const ArtefactInfo& a) {
                   "output error", sum / static_cast<double>(layers), worst);
   for (const LayerLoss& loss : losses) {
     if (loss.part == kWholeLayer) continue;
-    text += fmt::format("  {:<12} {:.3g} {} {}\n", shown == 0 ? "worst" : "", loss.relative, LayerOf(loss),
-                        Printable(loss.part));
+    text += fmt::format("  {:<12} {:.3g} {} {}{}\n", shown == 0 ? "worst" : "", loss.relative, LayerOf(loss),
+                        Printable(loss.part), RangeText(loss));
     if (++shown == kShown) break;
   }
   return text;
@@ -104,8 +115,11 @@ std::string LossesText(const ArtefactInfo& a) {
 
 Json ArtefactToJson(const ArtefactInfo& a) {
   Json losses = Json::array();
-  for (const LayerLoss& loss : LossesOf(a))
-    losses.push_back({{"layer", LayerOf(loss)}, {"part", loss.part}, {"relative_error", loss.relative}});
+  for (const LayerLoss& loss : LossesOf(a)) {
+    Json& entry = losses.emplace_back(
+        Json{{"layer", LayerOf(loss)}, {"part", loss.part}, {"relative_error", loss.relative}});
+    if (loss.range != nullptr) entry.update({{"largest", loss.range->largest}, {"peak", loss.range->peak}});
+  }
   return {{"recipe", a.recipe},
           {"output_errors", losses},
           {"quantized_weights", a.quantized_weights},

@@ -106,7 +106,8 @@ TEST(Inspect, ShowsWhatLayersLoseTheWorstFirst) {
   const CalibrationSpec text{.file = folder.Write("text.txt", std::string(400, 'a') + std::string(400, 'b')),
                              .samples = 2,
                              .length = 16};
-  const std::vector<QuantizeCell> cells = {{ParseRecipe("rtn-w3-g32"), out}};
+  const std::vector<QuantizeCell> cells = {{ParseRecipe("rtn-w3-g32"), out},
+                                           {ParseRecipe("rtn-w8a3-g32"), folder.File("inputs")}};
   QuantizeFolder(LOWBIT_SOURCE_DIR "/data/demo-qwen3", cells, *backend, &text);
   const Inspection in = Inspect(out);
   const Json losses = ToJson(in, false).at("artefact").at("output_errors");
@@ -120,6 +121,14 @@ TEST(Inspect, ShowsWhatLayersLoseTheWorstFirst) {
   EXPECT_THAT(shown, HasSubstr("output error"));
   EXPECT_THAT(shown, HasSubstr("worst"));
   EXPECT_THAT(shown, HasSubstr("layer-0000"));
+  EXPECT_EQ(shown.find("|x|"), std::string::npos);
+
+  const Inspection rounded = Inspect(folder.File("inputs"));
+  EXPECT_THAT(ToText(rounded, false),
+              ::testing::ContainsRegex("_proj inputs, \\|x\\| up to [0-9.]+, peak [0-9.]+\n"));
+  const Json of_inputs = ToJson(rounded, false).at("artefact").at("output_errors");
+  for (const Json& loss : of_inputs)
+    EXPECT_EQ(loss.contains("peak"), loss.at("part").get<std::string>().ends_with(" inputs"));
 
   fs::remove_all(out);
   Quantize(LOWBIT_SOURCE_DIR "/data/demo-qwen3", "rtn-w3-g32", out);

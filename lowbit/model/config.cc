@@ -17,7 +17,6 @@ namespace {
 constexpr size_t kMaxVocabulary = size_t{1} << 24;
 constexpr size_t kMaxHidden = size_t{1} << 20;
 constexpr size_t kMaxIntermediate = size_t{1} << 22;
-constexpr size_t kMaxLayers = size_t{1} << 12;
 constexpr size_t kMaxHeads = size_t{1} << 12;
 constexpr size_t kMaxHeadDim = size_t{1} << 12;
 constexpr size_t kMaxPositions = size_t{1} << 30;

@@ -5,12 +5,15 @@
 // reading here, then layout.h (which tensors, in which stages), layer_source.h and decoder.h.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace lowbit {
+
+inline constexpr size_t kMaxLayers = size_t{1} << 12;  // far above any published model
 
 struct RopeScaling {  // rope_type "llama3" (docs/models.md)
   double factor = 1, low_freq_factor = 1, high_freq_factor = 4;

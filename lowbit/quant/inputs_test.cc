@@ -6,6 +6,7 @@
 
 #include "lowbit/base/test_folder.h"
 #include "lowbit/model/decoder.h"
+#include "lowbit/model/token_rows.h"
 #include "lowbit/quant/calibrated_testing.h"
 #include "lowbit/quant/layer_stream.h"
 
@@ -42,6 +43,32 @@ class Inputs : public testing::Test {
       whole += std::pow(static_cast<double>(x.data()[i]), 2);
     }
     return std::sqrt(error / whole);
+  }
+
+  // Of the held-out tokens' embeddings, which is what the first layer's q, k and v read once they are normed.
+  InputRange RangeBehindTheFirstNorm() const {
+    const CheckpointSource source(base_);
+    const CalibrationSet set = SomeTokens();
+    InputRange range;
+    size_t rows = 0;
+    for (const TokenIds& ids : set.held_out) {
+      Matrix x(ids.size(), source.config().hidden_size);
+      TokenRows(source).LookUp(ids, x.view());
+      const LayerWeights weights = source.Layer(0);
+      backend_->RmsNorm(x.view(), weights.norms.at("input_layernorm"),
+                        static_cast<float>(source.config().rms_norm_eps), x.view());
+      for (size_t t = 0; t < x.rows(); ++t, ++rows) {
+        double largest = 0, squares = 0;
+        for (const float value : x.view().RowSpan(t)) {
+          largest = std::max(largest, std::abs(static_cast<double>(value)));
+          squares += std::pow(static_cast<double>(value), 2);
+        }
+        range.largest = std::max(range.largest, largest);
+        range.peak += largest / std::sqrt(squares / static_cast<double>(x.cols()));
+      }
+    }
+    range.peak /= static_cast<double>(rows);
+    return range;
   }
 
   const TestFolder folder_;
@@ -105,6 +132,26 @@ TEST_F(Inputs, WhatRoundingThemLosesIsMeasuredByItself) {
     EXPECT_FALSE(errors(weights).contains(inputs));
   }
   EXPECT_GT(errors(four).at("layer"), errors(weights).at("layer"));
+}
+
+TEST_F(Inputs, WhatTheySpanIsThatOfTheRowsThatAreRounded) {
+  const std::string plain = "rtn-w8a4-channel-sym", smooth = "smoothquant-w8a8:smooth=all",
+                    rotated = "rtn-w8a4-channel-sym:transform=hadamard",
+                    some = "rtn-w4a8-channel:tensor.mlp.down_proj=w8-g64", weights = "rtn-w8-channel-sym";
+  Make({plain, smooth, rotated, some, weights});
+  const auto ranges = [&](const std::string& recipe, size_t layer = 1) {
+    return results_.at(recipe).info.files.at(LayerFileName(layer)).input_ranges;
+  };
+  EXPECT_EQ(Artefact(folder_.File(plain)).Layer(1).output_errors->inputs, ranges(plain));
+  const InputRange want = RangeBehindTheFirstNorm(), got = ranges(plain, 0).at("self_attn.q_proj");
+  EXPECT_NEAR(got.largest, want.largest, 1e-5 * want.largest);
+  EXPECT_NEAR(got.peak, want.peak, 1e-5 * want.peak);
+  EXPECT_EQ(ranges(plain).at("self_attn.q_proj"), ranges(plain).at("self_attn.v_proj"));
+  EXPECT_NE(ranges(smooth).at("self_attn.q_proj"), ranges(plain).at("self_attn.q_proj"));
+  EXPECT_NE(ranges(rotated).at("self_attn.q_proj"), ranges(plain).at("self_attn.q_proj"));
+  EXPECT_EQ(ranges(some).count("mlp.down_proj"), 0u) << "not rounded";
+  EXPECT_EQ(ranges(some).at("mlp.up_proj"), ranges(plain).at("mlp.up_proj"));
+  EXPECT_TRUE(ranges(weights).empty());
 }
 
 TEST_F(Inputs, GptqSeesTheRotatedOnes) {

@@ -177,18 +177,43 @@ double HeldOutStream::LinearError(const LayerStep& step, const std::string& line
                          });
 }
 
-// ‖(X - X̂) Wᵀ‖², X̂ the inputs as the packed matrix takes them.
-double HeldOutStream::InputError(const LayerStep& step, const std::string& linear, const Weight& weight,
-                                 const PackedTensor& packed, const ScalesByTap& scales) const {
+// Of one linear, or of all experts' of one name.
+struct HeldOutStream::InputSums {
+  double error = 0, output = 0;
+  float largest = 0;
+  double peaks = 0;
+  size_t rows = 0;
+
+  void AddRange(std::span<const float> largest_of_rows, std::span<const double> peak_of_rows) {
+    for (size_t t = 0; t < peak_of_rows.size(); ++t) {
+      if (largest_of_rows[t] == 0) continue;
+      largest = std::max(largest, largest_of_rows[t]);
+      peaks += peak_of_rows[t];
+      ++rows;
+    }
+  }
+  InputRange Range() const {
+    return {static_cast<double>(largest), rows == 0 ? 0.0 : peaks / static_cast<double>(rows)};
+  }
+};
+
+// ‖(X - X̂) Wᵀ‖², X̂ the inputs as the packed matrix takes them, and what these span.
+void HeldOutStream::AddInputs(const LayerStep& step, const std::string& linear, const Weight& weight,
+                              const PackedTensor& packed, const ScalesByTap& scales, InputSums& sums) const {
   const Unscale unscale(layout(), model_.config().head_dim, step, linear, scales);
   const MatView<const float> x = inputs_.find(step.tap)->second.view();
   const InputForm& form = packed.input;
   Matrix lost(x.rows, x.cols);
+  std::vector<float> largest(x.rows);
+  std::vector<double> peak(x.rows);
   backend_.threads().For(x.rows, [&](size_t t) {
     const std::span<float> row = lost.view().RowSpan(t);
     std::ranges::copy(x.RowSpan(t), row.begin());
     for (size_t j = 0; j < unscale.columns().size(); ++j) row[j] /= unscale.columns()[j];
     if (form.rotation > 0) RotateRow(row, form.rotation);
+    for (const float value : row) largest[t] = std::max(largest[t], std::abs(value));
+    const double mean_square = Loops().squares(row.data(), row.size()) / static_cast<double>(row.size());
+    peak[t] = static_cast<double>(largest[t]) / std::sqrt(mean_square);
     std::vector<int8_t> integers(row.size());
     const float scale = RoundInputs(row, form.bits, form.scale, integers);
     for (size_t j = 0; j < row.size(); ++j) row[j] = scale * static_cast<float>(integers[j]);
@@ -196,8 +221,10 @@ double HeldOutStream::InputError(const LayerStep& step, const std::string& linea
     for (size_t j = 0; j < unscale.columns().size(); ++j) row[j] *= unscale.columns()[j];
     for (size_t j = 0; j < row.size(); ++j) row[j] = x.Row(t)[j] - row[j];
   });
-  return SquaredProducts(lost.view(), packed.rows,
-                         [&](size_t r, MatView<float> row) { RowsToFloat(weight, r, row); });
+  sums.error += SquaredProducts(lost.view(), packed.rows,
+                                [&](size_t r, MatView<float> row) { RowsToFloat(weight, r, row); });
+  sums.output += outputs_.find(linear)->second;
+  sums.AddRange(largest, peak);
 }
 
 // ‖y - ŷ‖² of the layer's output.
@@ -227,6 +254,7 @@ OutputErrors HeldOutStream::Measure(const LayerWeights& weights, const LayerPatc
     double error = 0, output = 0;
   };
   std::map<std::string, Sums> linears;
+  std::map<std::string, InputSums> inputs;
   for (const LayerStep& step : StepsOf(layout())) {
     for (const std::string& reader : step.readers) {
       Sums& sums = linears[WithoutExpert(reader)];
@@ -234,16 +262,19 @@ OutputErrors HeldOutStream::Measure(const LayerWeights& weights, const LayerPatc
       sums.output += outputs_.find(reader)->second;
       const auto packed = patch.packed.find(TensorOf(index_, reader));
       if (packed == patch.packed.end() || packed->second.input.bits == 0) continue;
-      Sums& of_inputs = linears[WithoutExpert(reader) + std::string(kOfInputs)];
       const Weight& weight = weights.linears.find(reader)->second;
-      of_inputs.error += InputError(step, reader, weight, packed->second, scales);
-      of_inputs.output += outputs_.find(reader)->second;
+      AddInputs(step, reader, weight, packed->second, scales, inputs[WithoutExpert(reader)]);
     }
   }
   OutputErrors errors{key_, {}};
   const Place place = Place().Item(fmt::format("layer {}", index_));
   for (const auto& [name, sums] : linears)
     AddRelative(name, sums.error, sums.output, place.Item(name), errors);
+  for (const auto& [linear, sums] : inputs) {
+    const std::string name = linear + std::string(kOfInputs);
+    AddRelative(name, sums.error, sums.output, place.Item(name), errors);
+    errors.inputs[linear] = sums.Range();
+  }
   AddRelative(std::string(kWholeLayer), LayerError(weights, patch), change_, place, errors);
   return errors;
 }

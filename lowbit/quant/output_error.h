@@ -55,8 +55,9 @@ class HeldOutStream {
   double SquaredProducts(MatView<const float> x, size_t rows, const FillRow& fill) const;
   double LinearError(const LayerStep& step, const std::string& linear, const LayerWeights& weights,
                      const LayerPatch& patch, const ScalesByTap& scales) const;
-  double InputError(const LayerStep& step, const std::string& linear, const Weight& weight,
-                    const PackedTensor& packed, const ScalesByTap& scales) const;
+  struct InputSums;
+  void AddInputs(const LayerStep& step, const std::string& linear, const Weight& weight,
+                 const PackedTensor& packed, const ScalesByTap& scales, InputSums& sums) const;
   double LayerError(const LayerWeights& weights, const LayerPatch& patch) const;
 
   const LayerSource& model_;

@@ -65,7 +65,10 @@ bool HoldsOtherThings(const std::string& folder) {
 
 ArtefactFile FileOf(const std::string& path, std::string content, const LayerPatch& patch) {
   ArtefactFile file{.bytes = fs::file_size(path), .content = std::move(content)};
-  if (patch.output_errors) file.output_errors = patch.output_errors->relative;
+  if (patch.output_errors) {
+    file.output_errors = patch.output_errors->relative;
+    file.input_ranges = patch.output_errors->inputs;
+  }
   return file;
 }
 

@@ -152,6 +152,9 @@ inline CellRow WithLayerErrors(CellRow row, uint32_t layers) {
     row.layer_errors.push_back({l, "layer", error});
     row.layer_errors.push_back({l, "mlp.down_proj", 2 * error});
     row.layer_errors.push_back({l, "self_attn.q_proj", 0.5 * error});
+    if (row.weight_bits != 4) continue;  // these round inputs too
+    row.layer_errors.push_back({l, "mlp.down_proj inputs", 8 * error});
+    row.inputs.push_back({l, "mlp.down_proj", 1.0 + 100 * l, 4.0 + l});
   }
   return row;
 }

@@ -42,9 +42,9 @@ std::string CspHash(std::string_view text) {
 // get through the escaping, it still could do nothing.
 std::string Policy(std::string_view chart_js) {
   return fmt::format(
-      "default-src 'none'; script-src {} {}; style-src {} {}; img-src data: blob:; base-uri 'none'; "
+      "default-src 'none'; script-src {} {} {}; style-src {} {}; img-src data: blob:; base-uri 'none'; "
       "form-action 'none'",
-      CspHash(chart_js), CspHash(kPageJs), CspHash(kPageCss), CspHash(kPageDarkCss));
+      CspHash(chart_js), CspHash(kLayerMapJs), CspHash(kPageJs), CspHash(kPageCss), CspHash(kPageDarkCss));
 }
 
 std::string Count(size_t count, std::string_view noun) {
@@ -144,6 +144,7 @@ std::string RenderPage(const Report& report) {
                           {"facts", Facts(report)},
                           {"data", PageData(report)},
                           {"chart_js", chart_js},
+                          {"layer_map_js", std::string(kLayerMapJs)},
                           {"page_js", std::string(kPageJs)}});
 }
 

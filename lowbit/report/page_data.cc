@@ -57,6 +57,32 @@ Json LayerErrorsData(const ReportRow& row) {
   return list;
 }
 
+// Digits that a map's reader can use: the page has one for every linear of every layer.
+double Rounded(double value) {
+  return std::stod(fmt::format("{:.3g}", value));
+}
+
+// By name, a list with a place for every layer.
+Json& PlaceOf(Json& by_name, const std::string& name, uint32_t layer) {
+  Json& list = by_name[name];
+  while (list.size() <= layer) list.push_back(nullptr);
+  return list[layer];
+}
+
+Json LayerPartsData(const ReportRow& row) {
+  Json parts = Json::object();
+  for (const LayerError& e : row.layer_errors) PlaceOf(parts, e.part, e.layer) = Rounded(e.relative);
+  return parts;
+}
+
+// [largest, peak] of what each linear reads.
+Json LayerInputsData(const ReportRow& row) {
+  Json linears = Json::object();
+  for (const LinearInputs& i : row.inputs)
+    PlaceOf(linears, i.linear, i.layer) = {Rounded(i.largest), Rounded(i.peak)};
+  return linears;
+}
+
 Json RowData(const Report& report, const ReportRow& row) {
   Json data = {{"recipe", row.recipe},    {"method", row.method}, {"bits", row.bits},
                {"group", row.group_size}, {"full", row.IsFull()}, {"series", row.series},
@@ -67,7 +93,11 @@ Json RowData(const Report& report, const ReportRow& row) {
     data["bytes"] = row.storage->model_bytes;
     data["sizeText"] = HumanBytes(row.storage->model_bytes);
   }
-  if (!row.layer_errors.empty()) data["layerErrors"] = LayerErrorsData(row);
+  if (!row.layer_errors.empty()) {
+    data["layerErrors"] = LayerErrorsData(row);
+    data["layerParts"] = LayerPartsData(row);
+  }
+  if (!row.inputs.empty()) data["layerInputs"] = LayerInputsData(row);
   for (const ReportCell& cell : row.cells) data["cells"].push_back(CellData(report, cell));
   return data;
 }

@@ -54,8 +54,8 @@ TEST(Page, HostileNamesAreOnlyText) {
   EXPECT_THAT(page, Not(HasSubstr("<img")));
   EXPECT_THAT(page,
               HasSubstr("&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;&quot;&#39;&amp;,|_%$#{}~^\\"));
-  EXPECT_EQ(Count(page, "<script"), 3u);
-  EXPECT_EQ(Count(page, "</script"), 3u);
+  EXPECT_EQ(Count(page, "<script"), 4u);
+  EXPECT_EQ(Count(page, "</script"), 4u);
   EXPECT_EQ(EmbeddedData(page)["models"][2]["name"], kHostile);
 }
 
@@ -93,7 +93,7 @@ TEST(Page, PolicyAllowsExactlyTheScriptsAndStylesOfThePage) {
   for (size_t at = 0; (at = page.find("<style", at)) != std::string::npos; ++at, ++styles) {
     expect_listed(Between(page, ">", "</style>", at));
   }
-  EXPECT_EQ(scripts, 2u);
+  EXPECT_EQ(scripts, 3u);
   EXPECT_EQ(styles, 2u);
 }
 

@@ -28,6 +28,7 @@ void MakeValidUtf8(CellRow& row) {
   }
   for (Metric& metric : row.metrics) metric.name = ReplaceInvalidUtf8(metric.name);
   for (LayerError& error : row.layer_errors) error.part = ReplaceInvalidUtf8(error.part);
+  for (LinearInputs& inputs : row.inputs) inputs.linear = ReplaceInvalidUtf8(inputs.linear);
   for (Answer& answer : row.outcomes.answers) answer.subset = ReplaceInvalidUtf8(answer.subset);
 }
 
@@ -215,6 +216,7 @@ class ModelBuilder {
       ReportRow& out = model_.rows[it->second];
       if (row.storage) out.storage = row.storage;
       if (!row.layer_errors.empty()) out.layer_errors = row.layer_errors;
+      if (!row.inputs.empty()) out.inputs = row.inputs;
       for (size_t c = 0; c < model_.columns.size(); ++c) {
         const ReportColumn& column = model_.columns[c];
         // A done cell without this metric was not asked for it: full precision is not compared with itself.

@@ -58,6 +58,7 @@ struct ReportRow {
       series;  // the recipe without its bits: "rtn g128". One line of a chart; empty for full precision
   std::optional<CellStorage> storage;
   std::vector<LayerError> layer_errors;  // empty: not measured
+  std::vector<LinearInputs> inputs;      // empty: none are rounded, or not measured
   std::vector<ReportCell> cells;         // one per column of the model
 
   bool IsFull() const { return method == "full"; }

@@ -47,6 +47,15 @@ std::vector<LayerError> LayerErrorsOf(const ArtefactInfo& info) {
   return errors;
 }
 
+std::vector<LinearInputs> InputsOf(const ArtefactInfo& info) {
+  std::vector<LinearInputs> inputs;
+  for (size_t l = 0; l < info.layers; ++l) {
+    for (const auto& [linear, range] : info.files.at(LayerFileName(l)).input_ranges)
+      inputs.push_back({static_cast<uint32_t>(l), linear, range.largest, range.peak});
+  }
+  return inputs;
+}
+
 }  // namespace
 
 std::string ScratchFolder(const std::string& folder) {
@@ -88,6 +97,7 @@ const LayerSource& QuantizedModels::Source(size_t recipe, CellRow& row) {
   if (result.failure) std::rethrow_exception(result.failure);
   row.storage = StorageOf(result.info);
   row.layer_errors = LayerErrorsOf(result.info);
+  row.inputs = InputsOf(result.info);
   row.notes = fmt::format("{}", fmt::join(result.info.notes, "\n"));
   if (!made.source) made.source = std::make_unique<ArtefactSource>(FolderOf(recipe));
   return *made.source;

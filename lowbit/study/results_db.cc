@@ -139,6 +139,7 @@ std::string BadNumberIn(const CellRow& row) {
     }
   }
   if (const std::string errors = BadLayerErrors(row.layer_errors); !errors.empty()) return errors;
+  if (const std::string inputs = BadInputs(row.inputs); !inputs.empty()) return inputs;
   if (const std::string outcomes = BadOutcomes(row.outcomes); !outcomes.empty()) return outcomes;
   if (row.storage) {
     for (const double bpw : {row.storage->quantized_bpw, row.storage->model_bpw}) {
@@ -217,6 +218,7 @@ void ResultsDb::Put(const CellRow& row) {
     metrics.Bind(m.higher_is_better).Step();
   }
   PutLayerErrors(file, cell, row.layer_errors);
+  PutInputs(file, cell, row.inputs);
   PutOutcomes(file, cell, row.outcomes);
   transaction.Commit();
 }
@@ -247,6 +249,7 @@ std::vector<CellRow> ResultsDb::Impl::Read(const std::string& where, std::option
       metrics.Get(m.higher_is_better);
     }
     if (version >= kLayerErrorsSince) row.layer_errors = ReadLayerErrors(file, id);
+    if (version >= kInputsSince) row.inputs = ReadInputs(file, id);
     if (version >= kOutcomesSince) row.outcomes = ReadOutcomes(file, id);
     // What a CHECK cannot say (across two tables, about infinity) is said here.
     std::string bad = BadNumberIn(row);

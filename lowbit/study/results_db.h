@@ -75,6 +75,16 @@ struct LayerError {
   bool operator==(const LayerError&) const = default;
 };
 
+// What a linear whose inputs are rounded reads on those rows, as it reads it: after smoothing and rotation.
+struct LinearInputs {
+  uint32_t layer = 0;
+  std::string linear;  // as LayerError names it
+  double largest = 0;  // |x| over all rows
+  double peak = 0;     // mean over rows of max|x| over the root mean square of x
+
+  bool operator==(const LinearInputs&) const = default;
+};
+
 struct CellRow {
   std::string key;           // identifies the cell's inputs; unique in the database (the runner defines it)
   std::string model;         // as shown to people
@@ -93,6 +103,7 @@ struct CellRow {
 
   std::vector<Metric> metrics;  // in the task's order; none for a failed cell, at least one for a done one
   std::vector<LayerError> layer_errors;  // by layer, then part; empty: not measured
+  std::vector<LinearInputs> inputs;      // by layer, then linear; empty: none are rounded, or not measured
   Outcomes outcomes;                     // what Compare needs; empty: not kept
   std::optional<CellStorage> storage;    // always there for a done cell
   CellProvenance provenance;

@@ -72,6 +72,8 @@ TEST_F(ResultsDbTest, NumbersThatAreNotFiniteAreRefused) {
            {"perplexity is", [](CellRow&r, double x) { r.metrics[0].value = x; }},
            {"standard error of acc", [](CellRow&r, double x) { r.metrics[1].standard_error = x; }},
            {"output error of layer 1 layer", [](CellRow&r, double x) { r.layer_errors[2].relative = x; }},
+           {"largest input of layer 0 mlp.down_proj", [](CellRow&r, double x) { r.inputs[0].largest = x; }},
+           {"peak input of layer 1 mlp.down_proj", [](CellRow&r, double x) { r.inputs[1].peak = x; }},
            {"bits per weight", [](CellRow&r, double x) { r.storage->model_bpw = x; }},
            {"time is", [](CellRow&r, double x) { r.provenance.eval_seconds = x; }}}) {
     for (const double value : {nan, inf, -inf}) {
@@ -112,12 +114,17 @@ TEST_F(ResultsDbTest, ACellThatCannotBeWrittenLeavesNoTrace) {
 TEST_F(ResultsDbTest, OutputErrorsLeaveWithTheirCell) {
   MakeDatabase({FullRow("a"), FailedRow("b")});
   EXPECT_EQ(Sql(path_, "SELECT count(*) FROM layer_errors"), "3");
+  EXPECT_EQ(Sql(path_, "SELECT count(*) FROM inputs"), "2");
   Sql(path_, "PRAGMA foreign_keys = ON; DELETE FROM cells WHERE key = 'a'");
   EXPECT_EQ(Sql(path_, "SELECT count(*) FROM layer_errors"), "0");
+  EXPECT_EQ(Sql(path_, "SELECT count(*) FROM inputs"), "0");
   CellRow twice = FullRow("c");
   twice.layer_errors.push_back(twice.layer_errors[0]);
   ResultsDb db = ResultsDb::Open(path_, kWrite);
   ExpectError(ErrorKind::kNumeric, path_, "parts of their own", [&] { db.Put(twice); });
+  twice.layer_errors.pop_back();
+  twice.inputs.push_back(twice.inputs[0]);
+  ExpectError(ErrorKind::kNumeric, path_, "linears of their own", [&] { db.Put(twice); });
 }
 
 TEST_F(ResultsDbTest, AnswersAndWindowsLeaveWithTheirCell) {

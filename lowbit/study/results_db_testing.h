@@ -50,6 +50,7 @@ inline CellRow FullRow(const std::string& key = "key-1") {
   row.metrics = {{"perplexity", 86.031234567890123, 0.25, 51100, false},
                  {"acc", 0.5, std::nullopt, 70, true}};
   row.layer_errors = {{0, "layer", 0.015625}, {0, "mlp.up_proj", 0}, {1, "layer", 0.25}};
+  row.inputs = {{0, "mlp.down_proj", 1234.5, 17.25}, {1, "mlp.down_proj", 0, 0}};
   row.outcomes.answers = {{"law", 1, {-1.0 / 3, -2.5e-7, -30}, true, std::nullopt},
                           {"physics", 0, {-4, -3}, false, true}};
   row.outcomes.windows = {{2.7182818284590452, 1}, {3.1, 417}};

@@ -135,7 +135,8 @@ void CreateResultsFile(const std::string& path) {
     SqliteTransaction transaction(file, SqliteTransaction::Kind::kWrite);
     for (const std::string& sql :
          {CellsTable(kSchemaVersion), std::string(kMetricsTable), std::string(kLayerErrorsTable),
-          std::string(kAnswersTable), std::string(kWindowsTable), std::string(kTableView)})
+          std::string(kAnswersTable), std::string(kWindowsTable), std::string(kInputsTable),
+          std::string(kTableView)})
       file.Run(sql);
     file.Run(fmt::format("PRAGMA application_id = {}", kApplicationId));
     file.Run(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
@@ -198,6 +199,7 @@ int64_t CheckSchema(SqliteFile& file) {
     CheckTable(file, "answers", kAnswersTable);
     CheckTable(file, "windows", kWindowsTable);
   }
+  if (version >= kInputsSince) CheckTable(file, "inputs", kInputsTable);
   // SQLite reads what is cut off as zeros. Others only ever add pages.
   const int64_t size = file.Integer("PRAGMA page_count") * file.Integer("PRAGMA page_size");
   std::error_code code;
@@ -226,6 +228,9 @@ void UpgradeSchema(SqliteFile& file) {
   if (version < 3) {
     file.Run(kAnswersTable);
     file.Run(kWindowsTable);
+  }
+  if (version < 4) {
+    file.Run(kInputsTable);
     file.Run(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
   }
   transaction.Commit();

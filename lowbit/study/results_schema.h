@@ -10,8 +10,8 @@
 
 namespace lowbit {
 
-inline constexpr int64_t kSchemaVersion = 3;  // change it with every change of the tables
-inline constexpr int64_t kSharedTimeSince = 2, kLayerErrorsSince = 2, kOutcomesSince = 3;
+inline constexpr int64_t kSchemaVersion = 4;  // change it with every change of the tables
+inline constexpr int64_t kSharedTimeSince = 2, kLayerErrorsSince = 2, kOutcomesSince = 3, kInputsSince = 4;
 
 // Our own rows stay far below; a longer value comes from another hand.
 inline constexpr int kMaxValueBytes = 16 << 20;

@@ -17,13 +17,14 @@ namespace lowbit {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::IsEmpty;
 using testing::SizeIs;
 using enum ResultsDb::Mode;
 
 using ResultsSchema = ResultsDbTest;
 
 TEST_F(ResultsSchema, WhatIsNotOurDatabaseIsRefusedWithItsPath) {
-  const std::string newer = "PRAGMA user_version = 4", none = "PRAGMA user_version = 0";
+  const std::string newer = "PRAGMA user_version = 5", none = "PRAGMA user_version = 0";
   struct Case {
     std::string name;
     ErrorKind kind;
@@ -38,7 +39,7 @@ TEST_F(ResultsSchema, WhatIsNotOurDatabaseIsRefusedWithItsPath) {
            {"another application", ErrorKind::kContent, "another application",
             sql("PRAGMA application_id = 252006674")},
            {"no application", ErrorKind::kContent, "another application", sql("PRAGMA application_id = 0")},
-           {"newer schema", ErrorKind::kConflict, "newer lowbit (schema 4)", sql(newer)},
+           {"newer schema", ErrorKind::kConflict, "newer lowbit (schema 5)", sql(newer)},
            {"no schema version", ErrorKind::kContent, "schema version 0", sql(none)},
            {"column added", ErrorKind::kContent, "table 'cells' has other columns",
             sql("ALTER TABLE cells ADD COLUMN x TEXT")},
@@ -98,7 +99,7 @@ TEST_F(ResultsSchema, AFileOfTheFirstSchemaIsReadAndUpgradedWhereItIsWritten) {
   more.push_back(FullRow());
   EXPECT_EQ(ResultsDb::Open(path_, kRead).All(), more);
   EXPECT_EQ(ResultsDb::Open(path_, kWrite).All(), more);
-  EXPECT_EQ(Sql(path_, "PRAGMA user_version"), "3");
+  EXPECT_EQ(Sql(path_, "PRAGMA user_version"), "4");
   EXPECT_EQ(Sql(path_, "SELECT count(*) FROM table_view"), "8");
   EXPECT_EQ(Sql(path_, "SELECT count(*) FROM mine"), "3");
   EXPECT_EQ(Sql(path_, "PRAGMA foreign_key_check"), "");
@@ -119,7 +120,24 @@ TEST_F(ResultsSchema, AFileOfTheSecondSchemaIsReadAndUpgradedWhereItIsWritten) {
   EXPECT_EQ(writer.All(), rows);
   writer.Put(FullRow());
   EXPECT_EQ(writer.All().back(), FullRow());
-  EXPECT_EQ(Sql(path_, "PRAGMA user_version"), "3");
+  EXPECT_EQ(Sql(path_, "PRAGMA user_version"), "4");
+}
+
+// testdata/results-v3.db: before it was kept what rounded linears read.
+TEST_F(ResultsSchema, AFileOfTheThirdSchemaIsReadAndUpgradedWhereItIsWritten) {
+  fs::copy_file(std::string(LOWBIT_TESTDATA) + "/results-v3.db", path_);
+  const std::vector<CellRow> rows = ResultsDb::Open(path_, kRead).All();
+  ASSERT_THAT(rows, SizeIs(2));
+  EXPECT_EQ(rows[1].recipe, "smoothquant-w4a4");
+  EXPECT_THAT(rows[1].layer_errors, SizeIs(4 * 15));
+  EXPECT_THAT(rows[1].outcomes.windows, SizeIs(2));
+  EXPECT_THAT(rows[1].inputs, IsEmpty());
+
+  ResultsDb writer = ResultsDb::Open(path_, kWrite);
+  EXPECT_EQ(writer.All(), rows);
+  writer.Put(FullRow());
+  EXPECT_EQ(writer.All().back(), FullRow());
+  EXPECT_EQ(Sql(path_, "PRAGMA user_version"), "4");
 }
 
 TEST_F(ResultsSchema, AFailedCellOfTheFirstSchemaIsReplaced) {

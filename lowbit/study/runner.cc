@@ -117,6 +117,7 @@ void MarkFailed(CellRow& row, ErrorKind kind, const std::string& what) {
   row.error = what;
   row.metrics.clear();
   row.layer_errors.clear();
+  row.inputs.clear();
   row.outcomes = {};
   if (!BadNumberIn(row).empty()) row.storage.reset();
 }

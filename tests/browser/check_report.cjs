@@ -202,6 +202,56 @@ function inkOf(id) {
   return { share: drawn / (pixels.length / 4), sum, width: canvas.width };
 }
 
+// Errors and ranges of the first model's linears, as the database has them: {recipe: {part: [by layer]}}.
+function readLayerMap(model) {
+  const query = (sql) => JSON.parse(execFileSync("sqlite3", ["-json", databasePath, sql],
+    { encoding: "utf8", maxBuffer: 1 << 28 }) || "[]");
+  const there = (table) => query(`SELECT 1 FROM sqlite_schema WHERE name = '${table}'`).length > 0;
+  const of = `FROM %1 JOIN cells ON cells.id = cell_id WHERE model = '${model.replaceAll("'", "''")}'`;
+  const errors = there("layer_errors")
+    ? query(`SELECT DISTINCT recipe, part, layer, relative_error AS value ${of.replace("%1", "layer_errors")}`) : [];
+  const ranges = there("inputs")
+    ? query(`SELECT DISTINCT recipe, linear, layer, largest, peak ${of.replace("%1", "inputs")}`) : [];
+  return { errors, ranges };
+}
+
+async function checkLayerMap(page, shots) {
+  const model = await page.evaluate(() => JSON.parse(document.getElementById("study").textContent).models[0].name);
+  const { errors, ranges } = readLayerMap(model);
+  check((await page.isVisible("#layer-map")) === errors.length > 0, "layer map: there exactly where layers were measured");
+  if (errors.length === 0) return;
+  if (shots) await shots("layer-map");
+  for (const recipe of new Set(errors.map((e) => e.recipe))) {
+    await page.selectOption("#layer-map-recipe", recipe);
+    for (const part of ["weights", "inputs"]) {
+      const wanted = errors.filter((e) => e.recipe === recipe && e.part !== "layer" &&
+        e.part.endsWith(" inputs") === (part === "inputs"));
+      const button = page.locator(`[data-part="${part}"]`);
+      check((await button.isEnabled()) === wanted.length > 0, `layer map: ${recipe} has ${part}`);
+      if (wanted.length === 0) continue;
+      await button.click();
+      const cells = await page.$$eval("#layer-map-body tr", (trs) => Object.fromEntries(trs.map((tr) =>
+        [tr.querySelector("th").textContent, [...tr.querySelectorAll("td")].map((td) =>
+          ({ text: td.textContent, title: td.title, color: td.style.backgroundColor }))])));
+      let same = 0;
+      for (const { part: name, layer, value } of wanted) {
+        const linear = name.replace(/ inputs$/, "");
+        const cell = cells[linear]?.[layer];
+        const range = ranges.find((r) => r.recipe === recipe && r.linear === linear && r.layer === layer);
+        const told = /\|x\| up to (\S+), peak (\S+)/.exec(cell?.title ?? "");
+        const near = (text, number) => Math.abs(Number(text) - number) <= 5.1e-3 * number;
+        const range_right = part === "inputs" && range
+          ? told && near(told[1], range.largest) && near(told[2], range.peak) : !told;
+        if (cell && near(cell.text, value) && cell.color && range_right) ++same;
+      }
+      check(same === wanted.length, `layer map: ${recipe}, ${part}: ${same} of ${wanted.length} cells are the database's`);
+      const most = wanted.reduce((a, b) => (b.value > a.value ? b : a));
+      const first = await page.$eval("#layer-map-worst li", (li) => li.textContent);
+      check(first.startsWith(`layer ${most.layer}, ${most.part.replace(/ inputs$/, "")}: `), `layer map: ${recipe}, ${part}: worst first`);
+    }
+  }
+}
+
 async function checkCharts(page, shots) {
   const ink = (id) => page.evaluate(inkOf, id);
   for (const id of ["bits-chart", "size-chart"]) {
@@ -392,6 +442,7 @@ async function main() {
         });
         if (shoot) await shoot();
         await checkCharts(page, colorScheme === "light" && shoot);
+        await checkLayerMap(page, colorScheme === "light" && shoot);
         await checkSorting(page);
         await checkTheme(page);
         await checkModels(page, rows);

@@ -559,6 +559,7 @@
     const columns = study.models[index].columns;
     byId("column").replaceChildren(...columns.map((column, i) => new Option(column.label, i)));
     byId("column-choice").hidden = columns.length < 2;
+    layerMap.choose(study.models[index]);
     for (const section of document.querySelectorAll("section.model")) {
       section.hidden = Number(section.dataset.model) !== index;
     }
