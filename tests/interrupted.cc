@@ -160,6 +160,8 @@ std::vector<std::string> InterruptedSite::Prepare(Job job) const {
               "awq-w3-g32",
               "awq+gptq-w2-g64",
               "billm:block=32",
+              "smoothquant-w8a8",
+              "gptq-w4a4-g32:transform=hadamard,range=hdiag",
               "-o",
               Out(),
               "--calib",
