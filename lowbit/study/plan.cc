@@ -92,7 +92,8 @@ StudyPlan MakePlan(const StudyFile& study, const Threads& threads, const MemoryB
   for (const PlannedModel& model : plan.models) {
     for (const Recipe& recipe : study.recipes) RequireFit(recipe, model, study.path);
   }
-  if (std::ranges::any_of(study.recipes, [](const Recipe& recipe) { return recipe.NeedsCalibration(); })) {
+  // Recipes that learn nothing from it are measured on what it holds out.
+  if (study.calibration && !std::ranges::all_of(study.recipes, &Recipe::IsFull)) {
     for (PlannedModel& model : plan.models)
       model.calibration = LoadCalibrationSet(*study.calibration, *model.tokenizer);
   }

@@ -23,7 +23,7 @@ struct PlannedModel {
   std::unique_ptr<CheckpointSource> source;
   std::unique_ptr<Tokenizer> tokenizer;
   std::string weights_hash, config_hash, tokenizer_hash;
-  std::optional<CalibrationSet> calibration;  // in its tokens, when a recipe learns from it
+  std::optional<CalibrationSet> calibration;  // in its tokens, where the study has one and something is quantized
 
   const CalibrationSet* CalibrationOrNull() const { return calibration ? &*calibration : nullptr; }
 };

@@ -205,6 +205,18 @@ TEST_F(RunPlanTest, NotesAndOutputErrorsOfTheQuantizedModelAreInItsRow) {
   EXPECT_THAT(rows[1].notes, HasSubstr("layer 2: attn_in: 1 of 256 inputs always 0"));
 }
 
+TEST_F(RunPlanTest, RecipesThatLearnNothingAreMeasuredOnWhatTheCalibrationTextHoldsOut) {
+  folder_.Write("text.txt",
+                "Enough words for a window of a few tokens, and then some more that are held out.");
+  folder_.Write("study.yaml", "study: s\nmodels: [" + kDemo +
+                                  "]\nrecipes: [rtn-w8a8-channel]\ncalibration: {file: text.txt, samples: 1, "
+                                  "length: 8}\ntasks: [{task: 'text:text.txt', window: 8}]\n");
+  const std::vector<CellRow> rows = Rows([] { return Measurement{"perplexity", 2, std::nullopt, 1, false}; });
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(rows[0].layer_errors.size(), 4u * 15) << "seven linears, their inputs, and the layer";
+  EXPECT_EQ(rows[0].inputs.size(), 4u * 7);
+}
+
 // A weight so large that its scale fits f32 alone: recipes that store f16 fail, and nobody else.
 TEST_F(RunPlanTest, RecipesOfASweepFailByThemselvesAndShareThePass) {
   const std::string model = folder_.File("model");
