@@ -29,7 +29,8 @@ void WriteTriangle(MatView<const double> gram, const Sink& sink) {
 // In the order of the file: what is made of eight bytes first, so that everything is aligned.
 std::vector<Part> PartsOf(const ModelStatistics& statistics) {
   std::vector<Part> parts;
-  for (const auto& [name, tap] : statistics.taps) {
+  for (const auto& [name, of_tap] : statistics.taps) {
+    const InputStatistics& tap = of_tap;  // clang 14 does not capture structured bindings
     if (tap.part == GramPart::kFull) {
       parts.push_back({name + ".gram", DType::kU8, GramShape(tap.width),
                        [&tap](const Sink& sink) { WriteTriangle(tap.Gram(), sink); }});
@@ -38,7 +39,8 @@ std::vector<Part> PartsOf(const ModelStatistics& statistics) {
                        sink(std::as_bytes(std::span(tap.sum_abs)));
                      }});
   }
-  for (const auto& [name, tap] : statistics.taps) {
+  for (const auto& [name, of_tap] : statistics.taps) {
+    const InputStatistics& tap = of_tap;
     parts.push_back({name + ".max_abs", DType::kF32, {tap.width}, [&tap](const Sink& sink) {
                        sink(std::as_bytes(std::span(tap.max_abs)));
                      }});

@@ -274,8 +274,7 @@ std::vector<double> BillmThresholds(const BillmBlock& block, const std::vector<u
   // The second rank of a pair may be above the first of the next one by one place.
   std::vector<size_t> ascending = ranks;
   std::ranges::sort(ascending);
-  const auto repeated = std::ranges::unique(ascending);
-  ascending.erase(repeated.begin(), repeated.end());
+  ascending.erase(std::unique(ascending.begin(), ascending.end()), ascending.end());
   const std::vector<double> values = OrderStatistics(block, salient, threads).At(ascending);
   const auto value_at = [&](size_t rank) {
     return values[static_cast<size_t>(std::ranges::lower_bound(ascending, rank) - ascending.begin())];

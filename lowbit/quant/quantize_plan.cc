@@ -44,7 +44,7 @@ class Planner {
   std::vector<QuantizeLane> Lanes() const {
     std::vector<size_t> order(recipes_.size());
     std::iota(order.begin(), order.end(), size_t{0});
-    std::ranges::stable_partition(order, [&](size_t i) { return LearnsFromFloat(recipes_[i]); });
+    std::stable_partition(order.begin(), order.end(), [&](size_t i) { return LearnsFromFloat(recipes_[i]); });
     std::vector<QuantizeLane> lanes;
     QuantizeLane first;
     first.saves_statistics = !job_.statistics.empty();

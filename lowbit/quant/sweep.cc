@@ -96,7 +96,8 @@ void Sweep::DoLayer(size_t layer) {
   shared_seconds_ += watch.Seconds();
   // Those that learn from the record first: it may be larger than the layer.
   std::vector<RecipeRun*> runs = Active();
-  std::ranges::stable_partition(runs, &RecipeRun::LearnsFromFloat);
+  std::stable_partition(runs.begin(), runs.end(),
+                        [](const RecipeRun* run) { return run->LearnsFromFloat(); });
   for (RecipeRun* run : runs) {
     if (!run->LearnsFromFloat()) record = {};
     run->Do([&] {
