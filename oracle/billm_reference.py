@@ -3,14 +3,15 @@
 """BiLLM as it was published, in PyTorch and f32, to compare lowbit's with.
 
   python3 oracle/billm_reference.py capture MODEL TEXTS.jsonl WINDOWS OUT   weights and Gram matrices of two layers
-  python3 oracle/billm_reference.py compare BENCH OUT [f64] [plus]          planes, values and losses against billm_bench
+  python3 oracle/billm_reference.py compare BENCH OUT [f64] [plus] [forced] planes, values and losses against billm_bench
 
 Written from the formulas of docs/methods.md: every binarization over the whole block with a mask, 49 numbers of salient
 columns and 81 thresholds tried one after the other, Hessian and its factor in f32 by torch.linalg.cholesky,
 cholesky_inverse and cholesky(upper=True), blocks of 128 columns. `f64`: everything in f64,
 which says how much of the difference is the original's own rounding. `plus`: the sign of 0 is +, as a bit must have it; the
 original's is 0, so that a weight may stay at the mean: that happens in salient columns, where two of four weights of a row
-are the same. needs torch, numpy and, for `capture`, transformers. BENCH is the program billm_bench, OUT a folder.
+are the same. `forced`: every block begins with the weights that lowbit's earlier blocks left, so that a choice between two that
+are nearly as good is seen in its own block and not in all behind it. needs torch, numpy and, for `capture`, transformers. BENCH is the program billm_bench, OUT a folder.
 """
 import json
 import subprocess
@@ -74,9 +75,13 @@ def inverse_factor(h, dtype):
     return torch.linalg.cholesky(h, upper=True)
 
 
-def billm(weight, h, exact, dtype):
-    """weight [out, in] and h [in, in]. Returns planes (0 centre, 1 tail, 2 salient), values and the printed error."""
+def billm(weight, h, exact, dtype, forced=None):
+    """weight [out, in] and h [in, in]. Returns planes (0 centre, 1 tail, 2 salient), values and the printed error.
+
+    forced [out, in]: values of somebody else, which the blocks behind each block make up for instead of these.
+    """
     w, h = weight.to(dtype, copy=True), h.clone()
+    values = torch.zeros_like(w)
     dead = torch.diag(h) == 0
     h[dead, dead] = 1
     w[:, dead] = 0
@@ -89,11 +94,13 @@ def billm(weight, h, exact, dtype):
         masks = split(block**2 / pivots**2)
         value = sum(binarize(block, mask, order) for mask, order in zip(masks, (1, 1, 2)))
         planes[:, begin:end] = masks[1].to(torch.uint8) + 2 * masks[2].to(torch.uint8)
+        values[:, begin:end] = value
+        if forced is not None:
+            value = forced[:, begin:end].to(dtype)
         errors = torch.linalg.solve_triangular(ub, block - value, upper=True, left=False) if exact else (block - value) / pivots
         loss += float((errors.double() ** 2).sum()) / 2
-        w[:, begin:end] = value
         w[:, end:] -= errors.matmul(u[begin:end, end:])
-    return planes, w, loss
+    return planes, values, loss
 
 
 def capture(model, texts, windows, out):
@@ -145,11 +152,11 @@ def compare(bench, out, dtype=torch.float32):
             w = torch.from_numpy(np.fromfile(f"{out}/{name}.weights", np.float32).reshape(rows, cols))
             gram = torch.from_numpy(np.fromfile(f"{out}/{name}.gram").reshape(cols, cols))
             h = (gram * (2 / (info["tokens"] / WINDOW))).to(dtype)
-            planes, values, printed = billm(w, h, exact, dtype)
             arguments = [f"{out}/{name}.weights", rows, f"{out}/{name}.gram", cols, exact, 1, f"{out}/r"]
             said = json.loads(subprocess.check_output([bench, "round", *map(str, arguments)]))
             ours = np.fromfile(f"{out}/r.planes", np.uint8).reshape(rows, cols)
             our_values = torch.from_numpy(np.fromfile(f"{out}/r.weights", np.float32).reshape(rows, cols))
+            planes, values, printed = billm(w, h, exact, dtype, our_values if "forced" in sys.argv else None)
             same = planes.numpy() == ours
             away = (values - our_values).abs()
             want, got = gram_error(w, values, gram), gram_error(w, our_values, gram)
