@@ -15,8 +15,8 @@ namespace lowbit {
 namespace {
 
 // What kernels hold for each thread and each row, rounded up (kernels/cpu: panels of 512 columns, tiles and
-// attention blocks of 64 rows).
-constexpr uint64_t kPanel = 512, kTile = 64, kScoredAtOnce = 4096, kBranchKeys = 4096;
+// attention blocks of 64 rows, copies of 512 rows that are rotated or rounded to integers).
+constexpr uint64_t kPanel = 512, kTile = 64, kFormedRows = 512, kScoredAtOnce = 4096, kBranchKeys = 4096;
 
 uint64_t Floats(uint64_t count) {
   return count * sizeof(float);
@@ -79,12 +79,14 @@ class Planner {
     } else {
       has_dense_ = true;
     }
-    prepared += source_.OwnedBytes(l);
+    const uint64_t owned = source_.OwnedBytes(l);
+    prepared += owned;
     one_layer_ = std::max(one_layer_, prepared);
     all_layers_ += prepared;
     const uint64_t stored = source_.StoredBytes(l);
-    if (source_.OwnedBytes(l) > 0) {
-      read_ = std::max(read_, stored);  // a layer file, while it is checked
+    if (owned > 0) {
+      // A layer file is read and checked before anything is prepared; linears that it leaves to the base are mapped.
+      read_ = std::max(read_, stored - std::min(stored, owned));
     } else if (layer.experts) {
       running_ = std::max(running_, stored / layer.linears.size() * 7);  // attention and one expert
     } else {
@@ -144,12 +146,13 @@ class Planner {
         Floats(packed * 2 * kv + threads_ * 2 * kTile * (job_.longest + kTile + 2 * d));
     const uint64_t rounded =
         copies ? sizeof(uint16_t) * std::max(group * std::max(h, q), mlp_rows * config_.intermediate_size)
-               : Floats(kTile * widest_);
+               : Floats(std::clamp(group, kTile, kFormedRows) * widest_);
     dense += std::max(attention, rounded) + Floats(job_.longest * d);  // and the rotary table
     if (!has_experts_) return dense;
     const uint64_t rows = std::min<uint64_t>(held, kRowsPerMlp), inner = config_.moe_intermediate_size;
+    const uint64_t formed = Floats(std::min(rows, kFormedRows) * std::max(h, inner));
     const uint64_t mixture =
-        Floats(held * (h + experts_) + rows * (2 * h + inner)) + held * active_ * 12 + tiles;
+        Floats(held * (h + experts_) + rows * (2 * h + inner)) + held * active_ * 12 + tiles + formed;
     return std::max(dense, mixture + running_);
   }
 
@@ -227,7 +230,7 @@ double ProbeSeconds(const LayerSource& source, const Backend& backend, const For
   LayerScratch scratch;
   const auto run = [&](size_t rows) {
     const std::vector<SequenceRows> one = {{0, rows, 0}};
-    return SecondsOf([&] { prepared->Run(rope, one, rows, x.view(), scratch); });
+    return LeastSecondsOf([&] { prepared->Run(rope, one, rows, x.view(), scratch); });
   };
   run(few);  // compiles kernels
   const double of_few = run(few), of_many = run(many);
@@ -244,7 +247,7 @@ double ProbeSeconds(const LayerSource& source, const Backend& backend, const For
                       {c.num_attention_heads, c.num_key_value_heads, c.head_dim}, longest, mixed.view());
   };
   attend();
-  const double attention = SecondsOf(attend);
+  const double attention = LeastSecondsOf(attend);
   source.Release(layer);
 
   const double rows = static_cast<double>(job.rows), layers = static_cast<double>(c.num_hidden_layers);

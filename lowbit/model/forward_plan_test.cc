@@ -112,6 +112,15 @@ TEST_F(ForwardPlanTest, TooLittleIsRefusedWithWhatIsNeededAndThatMuchIsEnough) {
   EXPECT_LE(Plan(WikiText(), needed).Peak(), needed);
 }
 
+// Inputs that are rotated or rounded to integers are copied, 512 rows at a time, beside what the MLP holds.
+TEST_F(ForwardPlanTest, ShortGroupsLeaveRoomForCopiesOfTheWidestInput) {
+  const ForwardJob job{.sequences = 100, .rows = 100 * 512, .longest = 512, .scored = 100};
+  const ForwardPlan least = PlanForward(source_, *backend_, job, {.least = true, .program = kProgram});
+  EXPECT_EQ(least.rows_per_group, 512u);
+  const uint64_t inside = 512 * (5120 + 2 * 64 * 128 + 2 * 8 * 128 + 25600), copy = 512 * 25600;
+  EXPECT_GE(least.working, (inside + copy) * sizeof(float));
+}
+
 TEST_F(ForwardPlanTest, WorkIsWhatTheSizesSay) {
   ForwardJob job{.sequences = 1, .rows = 2048, .longest = 2048, .scored = 2048};
   // 63.97 GFLOP a token and 2.15 at 1024 positions, the mean of a window (docs/models.md).

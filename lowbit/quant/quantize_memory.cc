@@ -16,6 +16,7 @@ namespace {
 
 constexpr uint64_t kLibraries = uint64_t{20} << 20;  // threads, hashing, the heap's holes
 constexpr uint64_t kTile = 64, kPanel = 512;         // of the kernels' products, rounded up
+constexpr uint64_t kFormedRows = 512;                // kernels/cpu: rotated or rounded to integers at once
 constexpr uint64_t kGramFactors = uint64_t{64} << 20, kGramChunks = 8;  // kernels/cpu/gram.cc
 constexpr uint64_t kCounts = uint64_t{1} << 18;                         // billm_split.cc
 constexpr uint64_t kClipErrors = uint64_t{1} << 22;                     // awq_clip.cc
@@ -84,8 +85,10 @@ class LayerMemory {
           method.Info().whole_matrix ? WholeMatrix(step, recipe.weights) : threads_ * w * kGptqRows * 9;
       const uint64_t prepare = BeforeOf(step) + Group() + GramBytes(GramPart::kFull, w) + factor;
       const uint64_t round = BeforeOf(step) + Group() + factor + tiles + StoredOf(step);
+      const uint64_t formed =
+          recipe.weights.InputFor(w).IsPlain() ? 0 : Floats(std::min(group_, kFormedRows) * w);
       most = std::max({most, InputsOf(step, GramPart::kFull) + GramBytes(GramPart::kFull, w), prepare, round,
-                       factor + Advance(step)});
+                       factor + Advance(step) + formed});
     }
     return copy + most;
   }

@@ -70,7 +70,7 @@ class QuantizeProbe::Work {
     if (!job_.weights_hash.empty()) return 0;
     const TensorView tensor = job_.model.checkpoint().Get(
         ModelLayout::LayerPrefix(0) + job_.model.layout().layers[0].linears[0].name + ".weight");
-    const double once = SecondsOf([&] {
+    const double once = LeastSecondsOf([&] {
       threads_.For(static_cast<size_t>(threads_.count()), [&](size_t) {
         Sha256 one;
         one.Update(tensor.bytes);
@@ -153,7 +153,7 @@ class QuantizeProbe::Work {
     const Matrix x = RandomMatrix(rows, width);
     InputStatistics statistics(width, part);
     statistics.Add(job_.backend, x.view());  // compiles kernels
-    const double once = SecondsOf([&] { statistics.Add(job_.backend, x.view()); });
+    const double once = LeastSecondsOf([&] { statistics.Add(job_.backend, x.view()); });
     double units = 0;
     ForSteps([&](const LayerLayout& layout, const LayerStep& step) {
       const auto w = static_cast<double>(step.width);
@@ -211,7 +211,7 @@ class QuantizeProbe::Work {
                       is_whole ? threads_ : serial, context.get()};
     };
     PackedTensor packed = method.Make(weights.rows, weights.cols, rows_of(0, weights.rows));
-    const double once = SecondsOf([&] {
+    const double once = LeastSecondsOf([&] {
       if (is_whole) return method.Round(rows_of(0, weights.rows), packed);
       threads_.For(static_cast<size_t>(threads_.count()),
                    [&](size_t t) { method.Round(rows_of(t * kRowsPerThread, kRowsPerThread), packed); });
@@ -230,12 +230,12 @@ class QuantizeProbe::Work {
     }
     const std::vector<MatView<const float>> readers = {weights};
     const auto rows = static_cast<double>(weights.rows);
-    point.search = SecondsOf([&] {
+    point.search = LeastSecondsOf([&] {
                      const GramLoss loss(job_.backend, statistics.Gram(), statistics.tokens, readers);
                      SearchScales({readers, mean_abs, importance}, recipe.weights, loss, place, threads_);
                    }) /
                    rows;
-    point.clip = SecondsOf([&] {
+    point.clip = LeastSecondsOf([&] {
                    SearchClip(weights, {statistics.Gram(), statistics.tokens, {}}, recipe.weights,
                               job_.backend, place);
                  }) /
