@@ -53,6 +53,10 @@ LayerPatch ReadPackedFile(const std::string& path, std::string_view content = {}
 LayerPatch ParsePackedFile(std::span<const std::byte> file, const std::string& path,
                            std::string_view content = {});
 
+// Of each packed tensor of a file what its header says: data are not looked at. Throws Error{kContent} where it
+// cannot be read.
+std::map<std::string, PackedSettings> ReadPackedSettings(const std::string& path);
+
 // SHA-256 over names, settings and data: what "content" says.
 std::string ContentHash(const LayerPatch& patch);
 

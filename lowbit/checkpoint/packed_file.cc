@@ -110,16 +110,57 @@ std::string HashOf(const LayerPatch& patch, const std::vector<Part>& parts) {
   return hash.Hex();
 }
 
+struct StoredSettings {
+  PackedSettings settings;
+  bool is_ordered = false;  // columns are not in their own order
+};
+
+StoredSettings ParseSettings(const std::string& text, const Place& place) {
+  const Json json = ParseJson(text, place);
+  JsonFields fields(json, place);
+  const std::string format = fields.String("format"), scales = fields.String("scales");
+  StoredSettings stored;
+  PackedSettings& s = stored.settings;
+  s.bits = static_cast<int>(fields.Unsigned("bits", 1, 8));
+  s.symmetric = fields.Boolean("symmetric");
+  s.rows = fields.Unsigned("rows", 1);
+  s.cols = fields.Unsigned("cols", 1);
+  s.group_size = fields.Unsigned("group_size", 1, s.cols);
+  stored.is_ordered = json.contains("ordered") && fields.Boolean("ordered");
+  if (json.contains("input_rotation")) s.input.rotation = fields.Unsigned("input_rotation", 1, s.cols);
+  if (json.contains("input_bits")) s.input.bits = static_cast<int>(fields.Unsigned("input_bits", 2, 8));
+  if (json.contains("input_scale")) s.input.scale = static_cast<float>(fields.NonNegative("input_scale"));
+  fields.RefuseOthers();
+  const auto refuse = [&](std::string_view key, const std::string& got, std::string_view expected) {
+    throw Error(ErrorKind::kContent, fields.At(key),
+                fmt::format("\"{}\", expected {}", Printable(got, 40), expected));
+  };
+  for (const PackFormat each : {PackFormat::kBinary, PackFormat::kPlanes}) {
+    if (format == Name(each)) s.format = each;
+  }
+  if (format != Name(s.format)) refuse("format", format, "uniform, binary or planes");
+  s.scale_type = scales == Name(DType::kF32) ? DType::kF32 : DType::kF16;
+  if (scales != Name(s.scale_type)) refuse("scales", scales, "F16 or F32");
+  return stored;
+}
+
+// The settings of a tensor in a file, and where they stand.
+StoredSettings SettingsOf(const SafetensorsFile& file, const std::string& name, const std::string& text) {
+  return ParseSettings(
+      text, Place(file.path()).Key("__metadata__").Key(std::string(kSettingsKey) + Printable(name)));
+}
+
 // Takes one packed tensor out of a file, everything checked before it is copied.
 class TensorReader {
  public:
   TensorReader(const SafetensorsFile& file, std::string name, const std::string& settings)
       : file_(file), name_(std::move(name)), place_(Place(file.path()).Tensor(Printable(name_))) {
-    ReadSettings(settings);
+    const StoredSettings stored = SettingsOf(file, name_, settings);
+    static_cast<PackedSettings&>(packed_) = stored.settings;
     ReadCodes();
     ReadGroups();
     if (packed_.format == PackFormat::kPlanes) ReadFlags();
-    if (is_ordered_) ReadOrder();
+    if (stored.is_ordered) ReadOrder();
     Validate(packed_, place_);
   }
 
@@ -127,37 +168,6 @@ class TensorReader {
   const std::vector<std::string>& used() const { return used_; }
 
  private:
-  void ReadSettings(const std::string& text) {
-    const Place place =
-        Place(file_.path()).Key("__metadata__").Key(std::string(kSettingsKey) + Printable(name_));
-    const Json json = ParseJson(text, place);
-    JsonFields fields(json, place);
-    const std::string format = fields.String("format"), scales = fields.String("scales");
-    packed_.bits = static_cast<int>(fields.Unsigned("bits", 1, 8));
-    packed_.symmetric = fields.Boolean("symmetric");
-    packed_.rows = fields.Unsigned("rows", 1);
-    packed_.cols = fields.Unsigned("cols", 1);
-    packed_.group_size = fields.Unsigned("group_size", 1, packed_.cols);
-    is_ordered_ = json.contains("ordered") && fields.Boolean("ordered");
-    if (json.contains("input_rotation"))
-      packed_.input.rotation = fields.Unsigned("input_rotation", 1, packed_.cols);
-    if (json.contains("input_bits"))
-      packed_.input.bits = static_cast<int>(fields.Unsigned("input_bits", 2, 8));
-    if (json.contains("input_scale"))
-      packed_.input.scale = static_cast<float>(fields.NonNegative("input_scale"));
-    fields.RefuseOthers();
-    const auto refuse = [&](std::string_view key, const std::string& got, std::string_view expected) {
-      throw Error(ErrorKind::kContent, fields.At(key),
-                  fmt::format("\"{}\", expected {}", Printable(got, 40), expected));
-    };
-    for (const PackFormat each : {PackFormat::kBinary, PackFormat::kPlanes}) {
-      if (format == Name(each)) packed_.format = each;
-    }
-    if (format != Name(packed_.format)) refuse("format", format, "uniform, binary or planes");
-    packed_.scale_type = scales == Name(DType::kF32) ? DType::kF32 : DType::kF16;
-    if (scales != Name(packed_.scale_type)) refuse("scales", scales, "F16 or F32");
-  }
-
   void ReadCodes() {
     const TensorView codes = Get(".codes", DType::kU8);
     // The shape is bounded by the file; rows and cols are not yet, so they are compared, not multiplied.
@@ -238,7 +248,6 @@ class TensorReader {
   std::string name_;
   Place place_;
   PackedTensor packed_;
-  bool is_ordered_ = false;
   std::vector<std::string> used_;
 };
 
@@ -359,6 +368,17 @@ LayerPatch ReadPacked(const SafetensorsFile& file, std::string_view content) {
 }
 
 }  // namespace
+
+std::map<std::string, PackedSettings> ReadPackedSettings(const std::string& path) {
+  const SafetensorsFile file(path);
+  std::map<std::string, PackedSettings> all;
+  for (const auto& [key, text] : file.header().metadata) {
+    if (!key.starts_with(kSettingsKey)) continue;
+    const std::string name = key.substr(kSettingsKey.size());
+    all[name] = SettingsOf(file, name, text).settings;
+  }
+  return all;
+}
 
 LayerPatch ReadPackedFile(const std::string& path, std::string_view content) {
   const SafetensorsFile file(path);

@@ -82,6 +82,25 @@ TEST(PackedFile, RoundTripIsExactForEveryFormatWidthAndScaleType) {
   EXPECT_EQ(content, ContentHash(tensors));
 }
 
+TEST(PackedFile, SettingsAreReadWithoutTheirData) {
+  const TestFolder folder;
+  const std::string path = folder.File("x.safetensors");
+  PackedTensors tensors = SmallTensors();
+  tensors.merge(SmallPlanes());
+  tensors["d"].input = {.rotation = 8};
+  WritePackedFile(path, LayerPatch(tensors));
+  const std::map<std::string, PackedSettings> settings = ReadPackedSettings(path);
+  EXPECT_EQ(settings.size(), tensors.size());
+  for (const auto& [name, packed] : tensors) {
+    EXPECT_EQ(settings.at(name), static_cast<const PackedSettings&>(packed)) << name;
+    const size_t held = packed.codes.size() + 4 * (packed.scales.size() + packed.means.size()) +
+                        packed.zeros.size() + packed.salient.size();
+    EXPECT_EQ(settings.at(name).Bytes(DType::kF32), held) << name;
+    EXPECT_EQ(settings.at(name).Bytes(DType::kF16), held - 2 * (packed.scales.size() + packed.means.size()))
+        << name;
+  }
+}
+
 TEST(PackedFile, OutputErrorsComeBackAndAreCovered) {
   const TestFolder folder;
   const std::string path = folder.File("x.safetensors");

@@ -51,11 +51,9 @@ inline PackedTensor RandomPacked(int bits, bool symmetric, size_t rows, size_t c
 }
 
 inline bool Same(const PackedTensor& a, const PackedTensor& b) {
-  return a.format == b.format && a.bits == b.bits && a.symmetric == b.symmetric &&
-         a.scale_type == b.scale_type && a.rows == b.rows && a.cols == b.cols &&
-         a.group_size == b.group_size && a.codes == b.codes && a.scales == b.scales && a.zeros == b.zeros &&
-         a.means == b.means && a.salient == b.salient && a.column_order == b.column_order &&
-         a.input == b.input;
+  const PackedSettings &of_a = a, &of_b = b;
+  return of_a == of_b && a.codes == b.codes && a.scales == b.scales && a.zeros == b.zeros &&
+         a.means == b.means && a.salient == b.salient && a.column_order == b.column_order;
 }
 
 inline bool Same(const PackedTensors& a, const PackedTensors& b) {

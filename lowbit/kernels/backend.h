@@ -110,8 +110,9 @@ class Backend {
   virtual std::unique_ptr<Prepared> Prepare(const Weight& weight, Compute factors) const = 0;
   std::unique_ptr<Prepared> Prepare(const Weight& weight) const { return Prepare(weight, compute_); }
 
-  // Bytes that a prepared weight takes.
+  // Bytes that a prepared weight takes; of a packed one as its inputs want it.
   virtual uint64_t PreparedBytes(size_t out, size_t in) const = 0;
+  virtual uint64_t PreparedBytes(const PackedSettings& weight) const = 0;
 
   // The products of one input, x[T, in], with weights prepared for one compute type. Bit for bit what they
   // are one by one.

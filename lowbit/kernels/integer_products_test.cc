@@ -8,6 +8,7 @@
 #include <random>
 
 #include "lowbit/kernels/cpu/input_ops.h"
+#include "lowbit/kernels/cpu/tiled_rows.h"
 #include "lowbit/kernels/testing.h"
 #include "lowbit/tensor/random_matrix.h"
 
@@ -77,6 +78,26 @@ std::vector<Form> Forms() {
   forms.push_back({4, false, 32, {.rotation = 8}});
   forms.push_back({3, false, 32, {.rotation = 4}, true});
   return forms;
+}
+
+// Plans count what a prepared weight takes before there is one.
+TEST(PreparedBytes, OfIntegersAreTheirCodesWithWhatEachGroupNeeds) {
+  const Threads threads(1);
+  const std::unique_ptr<Backend> cpu = MakeBackend("cpu", "f32", threads),
+                                 ref = MakeBackend("ref", "f32", threads);
+  PackedSettings w{.bits = 8, .rows = 1000, .cols = 4096, .group_size = 64};
+  const uint64_t weights = w.rows * w.cols, groups = w.rows * w.Groups();
+  EXPECT_EQ(cpu->PreparedBytes(w), cpu->PreparedBytes(w.rows, w.cols));
+  EXPECT_EQ(ref->PreparedBytes(w), ref->PreparedBytes(w.rows, w.cols));
+  w.input.bits = 8;
+  const bool in_bytes = ElementForIntegers() == onednn::Element::kU8S8;
+  const uint64_t least = weights * (in_bytes ? 1 : 4) + groups * (in_bytes ? 12 : 8);
+  EXPECT_GE(cpu->PreparedBytes(w), least);
+  EXPECT_LE(cpu->PreparedBytes(w), least + least / 20);
+  EXPECT_EQ(ref->PreparedBytes(w), weights + groups * 5);
+  w.symmetric = true;  // no zero points: nothing to add for them
+  EXPECT_LE(cpu->PreparedBytes(w), least - groups * 4 + least / 20);
+  EXPECT_EQ(ref->PreparedBytes(w), weights + groups * 4);
 }
 
 // What ref says is a sum in double, rounded once; cpu rounds once a group and once more.

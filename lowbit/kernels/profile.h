@@ -31,6 +31,9 @@ class ProfiledBackend : public Backend {
   using Backend::Prepare;
   std::unique_ptr<Prepared> Prepare(const Weight& weight, Compute factors) const override;
   uint64_t PreparedBytes(size_t out, size_t in) const override { return inner_->PreparedBytes(out, in); }
+  uint64_t PreparedBytes(const PackedSettings& weight) const override {
+    return inner_->PreparedBytes(weight);
+  }
   void Multiply(MatView<const float> x, std::span<const Product> products) const override;
   void GatedMultiply(MatView<const float> x, const Affine& gate, const Affine& up,
                      MatView<float> y) const override;

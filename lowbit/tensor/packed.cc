@@ -32,6 +32,14 @@ PlaneLevels LevelsOfPlanes(std::span<const float, kPlaneScalars> s) {
   return levels;
 }
 
+uint64_t PackedSettings::Bytes(DType scales) const {
+  const uint64_t groups = rows * Groups();
+  const uint64_t floats = groups * (ScalesPerGroup() + (format == PackFormat::kBinary ? 1 : 0));
+  const uint64_t zeros = format == PackFormat::kUniform && !symmetric ? groups : 0;
+  const uint64_t flags = format == PackFormat::kPlanes ? (cols + 7) / 8 : 0;
+  return rows * RowBytes() + floats * SizeOf(scales) + zeros + flags;
+}
+
 uint64_t PackedTensor::StoredBits() const {
   const uint64_t groups = static_cast<uint64_t>(rows) * Groups();
   uint64_t per_group = 8 * SizeOf(scale_type) * ScalesPerGroup();

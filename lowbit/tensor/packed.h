@@ -48,14 +48,25 @@ struct PlaneLevels {
 };
 PlaneLevels LevelsOfPlanes(std::span<const float, kPlaneScalars> scalars);
 
-struct PackedTensor {
+// What a packed matrix is, without its data.
+struct PackedSettings {
   PackFormat format = PackFormat::kUniform;
   int bits = 4;                    // 1..8
   bool symmetric = false;          // uniform only: no stored zero points
   DType scale_type = DType::kF16;  // what the scales occupy in a file: F16 or F32
   size_t rows = 0, cols = 0;
   size_t group_size = 0;  // columns per group; == cols for per channel
+  InputForm input = {};   // of the rows that meet these weights in a product
 
+  size_t Groups() const { return group_size == 0 ? 0 : (cols + group_size - 1) / group_size; }
+  size_t RowBytes() const { return (cols * static_cast<size_t>(bits) + 7) / 8; }
+  size_t ScalesPerGroup() const { return format == PackFormat::kPlanes ? size_t{kPlaneScalars} : 1; }
+  // Of all data but a column order, with scales and means of that type: in memory F32, in a file scale_type.
+  uint64_t Bytes(DType scales) const;
+  bool operator==(const PackedSettings&) const = default;
+};
+
+struct PackedTensor : PackedSettings {
   std::vector<uint8_t> codes;    // rows * RowBytes()
   std::vector<float> scales;     // [rows, Groups(), ScalesPerGroup()]; exactly representable in scale_type
   std::vector<uint8_t> zeros;    // uniform, asymmetric: [rows, Groups()]
@@ -64,11 +75,6 @@ struct PackedTensor {
 
   std::vector<uint32_t> column_order;  // [cols], a permutation of 0 .. cols - 1; empty = natural
 
-  InputForm input;  // of the rows that meet these weights in a product
-
-  size_t Groups() const { return group_size == 0 ? 0 : (cols + group_size - 1) / group_size; }
-  size_t RowBytes() const { return (cols * static_cast<size_t>(bits) + 7) / 8; }
-  size_t ScalesPerGroup() const { return format == PackFormat::kPlanes ? size_t{kPlaneScalars} : 1; }
   bool IsSalient(size_t column) const { return (salient[column / 8] >> (column % 8) & 1) != 0; }  // of planes
 
   // Bits the tensor needs, counted honestly: codes, scales, zero points (bits wide each), means, 32 a column when

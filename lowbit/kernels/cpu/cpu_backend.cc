@@ -33,6 +33,10 @@ class CpuBackend : public Backend {
   uint64_t PreparedBytes(size_t out, size_t in) const override {
     return out * in * (compute() == Compute::kBF16 ? sizeof(uint16_t) : sizeof(float));
   }
+  uint64_t PreparedBytes(const PackedSettings& weight) const override {
+    return weight.input.bits > 0 ? PackedPanels::IntegerBytes(weight)
+                                 : PreparedBytes(weight.rows, weight.cols);
+  }
 
   void Multiply(MatView<const float> x, std::span<const Product> products) const override {
     std::vector<const PackedPanels*> weights;

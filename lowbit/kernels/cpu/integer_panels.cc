@@ -23,8 +23,13 @@ size_t ElementBytes() {
   return ElementForIntegers() == onednn::Element::kU8S8 ? sizeof(int8_t) : sizeof(float);
 }
 
+// Whether inputs are kInputShift larger than they should be.
+bool HasShifts() {
+  return ElementForIntegers() == onednn::Element::kU8S8;
+}
+
 // Whether zero points do not fit into int8 together with the codes.
-bool HasOffsets(const PackedTensor& weight) {
+bool HasOffsets(const PackedSettings& weight) {
   return weight.bits == 8 && !weight.symmetric;
 }
 
@@ -48,7 +53,7 @@ Scratch& ThreadScratch(size_t count) {
 
 }  // namespace
 
-std::vector<IntegerPanel::Part> IntegerPanel::PartsOf(const PackedTensor& weight, size_t width) {
+std::vector<IntegerPanel::Part> IntegerPanel::PartsOf(const PackedSettings& weight, size_t width) {
   const onednn::Element element = ElementForIntegers();
   const size_t most = element == onednn::Element::kU8S8 ? weight.cols : kExactColumns;
   std::vector<Part> parts;
@@ -63,10 +68,16 @@ std::vector<IntegerPanel::Part> IntegerPanel::PartsOf(const PackedTensor& weight
   return parts;
 }
 
-size_t IntegerPanel::Bytes(const PackedTensor& weight, size_t width) {
+size_t IntegerPanel::PackedBytes(const PackedSettings& weight, size_t width) {
   size_t bytes = 0;
   for (const Part& part : PartsOf(weight, width)) bytes += Aligned(part.multiply->PanelBytes());
   return bytes;
+}
+
+size_t IntegerPanel::OwnedBytes(const PackedSettings& weight, size_t width) {
+  const size_t of_a_group =
+      sizeof(float) + (HasShifts() ? sizeof(int32_t) : 0) + (HasOffsets(weight) ? sizeof(int32_t) : 0);
+  return weight.Groups() * width * of_a_group + PartsOf(weight, width).size() * sizeof(Part);
 }
 
 IntegerPanel::IntegerPanel(const PackedTensor& weight, size_t begin, size_t width, std::byte* packed)
@@ -74,8 +85,7 @@ IntegerPanel::IntegerPanel(const PackedTensor& weight, size_t begin, size_t widt
   const size_t groups = weight.Groups(), cols = weight.cols;
   scales_.resize(groups * width);
   if (HasOffsets(weight)) offsets_.resize(groups * width);
-  const bool is_shifted = ElementForIntegers() == onednn::Element::kU8S8;
-  if (is_shifted) shifts_.resize(groups * width);
+  if (HasShifts()) shifts_.resize(groups * width);
   std::vector<uint8_t> codes(cols);
   std::vector<int8_t> values(width * cols);  // by part, [width, columns] each
   for (size_t r = 0; r < width; ++r) {
@@ -93,7 +103,7 @@ IntegerPanel::IntegerPanel(const PackedTensor& weight, size_t begin, size_t widt
         to[j] = static_cast<int8_t>(codes[part.begin + j] - minus);
         sum += to[j];
       }
-      if (is_shifted) shifts_[part.group * width + r] -= kInputShift * sum;
+      if (HasShifts()) shifts_[part.group * width + r] -= kInputShift * sum;
     }
   }
   std::vector<float> floats;

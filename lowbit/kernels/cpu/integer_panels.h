@@ -14,7 +14,9 @@ namespace lowbit {
 // Rows [begin, begin + width) of a uniform matrix, packed into memory owned elsewhere.
 class IntegerPanel {
  public:
-  static size_t Bytes(const PackedTensor& weight, size_t width);
+  // Of that memory, and of what a panel owns beside it.
+  static size_t PackedBytes(const PackedSettings& weight, size_t width);
+  static size_t OwnedBytes(const PackedSettings& weight, size_t width);
 
   IntegerPanel() = default;
   // `weight` is not needed any more afterwards.
@@ -33,7 +35,7 @@ class IntegerPanel {
     size_t group, group_begin;
     bool ends_group;
   };
-  static std::vector<Part> PartsOf(const PackedTensor& weight, size_t width);
+  static std::vector<Part> PartsOf(const PackedSettings& weight, size_t width);
 
   size_t width_ = 0;
   std::vector<Part> parts_;

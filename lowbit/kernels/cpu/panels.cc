@@ -33,13 +33,21 @@ void PackedPanel::Multiply(const void* x, float* y) const {
   multiply_->Run(x, packed_, y);
 }
 
+uint64_t PackedPanels::IntegerBytes(const PackedSettings& weight) {
+  const auto bytes = [&](size_t width) {
+    return width == 0 ? 0
+                      : IntegerPanel::PackedBytes(weight, width) + IntegerPanel::OwnedBytes(weight, width);
+  };
+  return weight.rows / kPanelColumns * bytes(kPanelColumns) + bytes(weight.rows % kPanelColumns);
+}
+
 PackedPanels::PackedPanels(const Weight& weight, Compute compute, const Threads& threads)
     : out_(Rows(weight)), in_(Cols(weight)), layout_{compute, InputFormOf(weight)} {
   const auto* shared = std::get_if<std::shared_ptr<const PackedTensor>>(&weight);
   const PackedTensor* integers = layout_.form.bits > 0 ? shared->get() : nullptr;
   if (integers != nullptr) layout_.order = integers->column_order;
   const auto bytes = [&](size_t width) {
-    return integers != nullptr ? IntegerPanel::Bytes(*integers, width)
+    return integers != nullptr ? IntegerPanel::PackedBytes(*integers, width)
                                : PackedPanel::Bytes(in_, width, compute);
   };
   const size_t full = bytes(Width(0));

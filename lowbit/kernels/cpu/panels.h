@@ -44,6 +44,9 @@ class PackedPanel {
 
 class PackedPanels : public Prepared {
  public:
+  // Bytes of all panels of a matrix that wants its inputs as integers.
+  static uint64_t IntegerBytes(const PackedSettings& weight);
+
   PackedPanels(const Weight& weight, Compute compute, const Threads& threads);
   size_t out() const override { return out_; }
   size_t in() const override { return in_; }

@@ -84,6 +84,9 @@ class RefBackend : public Backend {
   }
 
   uint64_t PreparedBytes(size_t out, size_t in) const override { return out * in * sizeof(float); }
+  uint64_t PreparedBytes(const PackedSettings& weight) const override {
+    return weight.input.bits > 0 ? weight.Bytes(DType::kF32) : PreparedBytes(weight.rows, weight.cols);
+  }
 
   void Multiply(MatView<const float> x, std::span<const Product> products) const override {
     for (const Product& product : products) {
