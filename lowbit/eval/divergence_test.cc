@@ -45,7 +45,6 @@ class Changed : public LayerSource {
   }
   std::vector<float> FinalNorm() const override { return norm_; }
   uint64_t StoredBytes(size_t index) const override { return source_.StoredBytes(index); }
-  uint64_t OwnedBytes(size_t) const override { return 0; }
   void Prefetch(size_t) const override {}
   void Release(size_t) const override {}
   void ReleaseEmbeddingAndHead() const override {}

@@ -17,6 +17,8 @@ namespace {
 // What kernels hold for each thread and each row, rounded up (kernels/cpu: panels of 512 columns, tiles and
 // attention blocks of 64 rows, copies of 512 rows that are rotated or rounded to integers).
 constexpr uint64_t kPanel = 512, kTile = 64, kFormedRows = 512, kScoredAtOnce = 4096, kBranchKeys = 4096;
+constexpr uint64_t kLibrary = uint64_t{6} << 20;  // the matrix library, from its first product on
+constexpr uint64_t kExactColumns = 1024;  // of integers that are held in f32 at a time, where that is needed
 
 uint64_t Floats(uint64_t count) {
   return count * sizeof(float);
@@ -62,38 +64,84 @@ class Planner {
   }
 
  private:
-  void Measure(size_t l) {
+  // Of linears: prepared, and of those that are packed what Layer() owns and a layer file holds.
+  struct LinearBytes {
+    uint64_t prepared = 0, experts_prepared = 0, owned = 0, largest_owned = 0, in_file = 0;
+  };
+
+  LinearBytes MeasureLinears(size_t l) {
     const LayerLayout& layer = source_.layout().layers[l];
-    uint64_t prepared = 0, of_experts = 0;
+    const auto packed = source_.PackedLinears(l);
+    LinearBytes bytes;
     for (const LinearSpec& linear : layer.linears) {
       const bool is_expert = layer.experts && linear.name.starts_with("mlp.");
-      (is_expert ? of_experts : prepared) += backend_.PreparedBytes(linear.out, linear.in);
+      uint64_t& prepared = is_expert ? bytes.experts_prepared : bytes.prepared;
       widest_ = std::max<uint64_t>(widest_, linear.in);
+      const auto it = packed.find(linear.name);
+      if (it == packed.end()) {
+        prepared += backend_.PreparedBytes(linear.out, linear.in);
+        panel_ = std::max(panel_, FloatPanel(linear.in));
+        continue;
+      }
+      const PackedSettings& settings = it->second;
+      prepared += backend_.PreparedBytes(settings);
+      panel_ = std::max(panel_, settings.input.bits > 0 ? IntegerPanel(linear.in) : FloatPanel(linear.in));
+      bytes.owned += settings.Bytes(DType::kF32);
+      bytes.largest_owned = std::max(bytes.largest_owned, settings.Bytes(DType::kF32));
+      bytes.in_file += settings.Bytes(settings.scale_type);
     }
+    return bytes;
+  }
+
+  void Measure(size_t l) {
+    const LayerLayout& layer = source_.layout().layers[l];
+    const LinearBytes linears = MeasureLinears(l);
+    uint64_t prepared = linears.prepared;
     if (layer.experts) {
       has_experts_ = true;
-      prepared +=
-          of_experts / layer.experts->count + Floats(layer.experts->router.out * layer.experts->router.in);
+      // Packed experts stay until rows have passed: one is prepared at a time.
+      prepared += linears.experts_prepared / layer.experts->count +
+                  Floats(layer.experts->router.out * layer.experts->router.in) + linears.owned;
       experts_ = std::max<uint64_t>(experts_, layer.experts->count);
       active_ = std::max<uint64_t>(active_, layer.experts->active);
     } else {
       has_dense_ = true;
     }
-    const uint64_t owned = source_.OwnedBytes(l);
-    prepared += owned;
     one_layer_ = std::max(one_layer_, prepared);
     all_layers_ += prepared;
     const uint64_t stored = source_.StoredBytes(l);
-    if (owned > 0) {
+    stored_ += stored;
+    if (linears.owned > 0) {
       // A layer file is read and checked before anything is prepared; linears that it leaves to the base are mapped.
-      read_ = std::max(read_, stored - std::min(stored, owned));
+      // A dense layer's packed linears leave one by one, each when it has been prepared.
+      const uint64_t reading = linears.in_file + linears.owned;
+      const uint64_t making = std::max(prepared, linears.owned) + linears.largest_owned;
+      preparing_ = std::max(preparing_, std::max(reading, making) - prepared);
+      read_ = std::max(read_, stored - std::min(stored, linears.in_file));
     } else if (layer.experts) {
-      running_ = std::max(running_, stored / layer.linears.size() * 7);  // attention and one expert
+      running_ = std::max(running_, AttentionAndOneExpert(layer, stored));
     } else {
       read_ = std::max(read_, stored);
     }
-    stored_ += stored;
   }
+
+  // Of a mixture's stored linears those whose pages are mapped while rows pass through it.
+  static uint64_t AttentionAndOneExpert(const LayerLayout& layer, uint64_t stored) {
+    double weights = 0, mapped = 0;
+    for (const LinearSpec& linear : layer.linears) {
+      const bool is_expert = linear.name.starts_with("mlp.");
+      const double size = static_cast<double>(linear.out) * static_cast<double>(linear.in);
+      weights += size;
+      mapped += is_expert ? size / static_cast<double>(layer.experts->count) : size;
+    }
+    return static_cast<uint64_t>(static_cast<double>(stored) * mapped / weights);
+  }
+
+  // What a thread holds while it makes a panel.
+  uint64_t FloatPanel(uint64_t in) const {
+    return Floats(kPanel * in) + (backend_.compute() == Compute::kBF16 ? kPanel * in * sizeof(uint16_t) : 0);
+  }
+  static uint64_t IntegerPanel(uint64_t in) { return kPanel * in + Floats(kPanel * kExactColumns); }
 
   // Rows that pass through attention together: whole sequences.
   std::vector<size_t> Groups() const {
@@ -119,10 +167,9 @@ class Planner {
     plan.scratch_file = in_file;
     plan.rows_in_memory = std::min(held, job_.rows);
     plan.rows_per_group = group;
-    plan.program = program_;
+    plan.program = program_ + kLibrary;
     plan.weights = keeps ? all_layers_ : one_layer_;
-    plan.mapped =
-        std::max(read_, running_) + threads_ * kPanel * widest_ * (sizeof(float) + sizeof(uint16_t));
+    plan.mapped = std::max(read_ + preparing_, running_) + threads_ * panel_;
     plan.activations = Floats(plan.rows_in_memory * config_.hidden_size) + job_.kept_bytes;
     plan.working = Working(group, plan.rows_in_memory);
     plan.head = Head() + (job_.compares ? Comparison() : 0);
@@ -153,7 +200,7 @@ class Planner {
     const uint64_t formed = Floats(std::min(rows, kFormedRows) * std::max(h, inner));
     const uint64_t mixture =
         Floats(held * (h + experts_) + rows * (2 * h + inner)) + held * active_ * 12 + tiles + formed;
-    return std::max(dense, mixture + running_);
+    return std::max(dense, mixture + running_ + threads_ * panel_);
   }
 
   uint64_t Head() const {
@@ -182,8 +229,9 @@ class Planner {
   const ForwardJob& job_;
   uint64_t threads_, program_;
   double flop_ = 0;
-  uint64_t one_layer_ = 0, all_layers_ = 0, stored_ = 0, widest_ = 0, experts_ = 0, active_ = 0;
+  uint64_t panel_ = 0, one_layer_ = 0, all_layers_ = 0, stored_ = 0, widest_ = 0, experts_ = 0, active_ = 0;
   uint64_t read_ = 0, running_ = 0;  // mapped pages while a layer is prepared, and while rows pass through it
+  uint64_t preparing_ = 0;           // what a layer file takes then beyond the prepared layer
   bool has_experts_ = false, has_dense_ = false;
 };
 
@@ -227,6 +275,8 @@ double ProbeSeconds(const LayerSource& source, const Backend& backend, const For
   std::unique_ptr<PreparedLayer> prepared;
   const double prepare =
       SecondsOf([&] { prepared = std::make_unique<PreparedLayer>(source, layer, backend); });
+  // As Decoder does: no plan has room for these pages beside what follows.
+  if (!source.layout().layers[layer].experts) source.Release(layer);
   LayerScratch scratch;
   const auto run = [&](size_t rows) {
     const std::vector<SequenceRows> one = {{0, rows, 0}};

@@ -32,9 +32,9 @@ struct ForwardPlan {
   size_t rows_per_group = 0;   // that pass through attention together
 
   // Bytes, at the moments that take most.
-  uint64_t program = 0;      // before the job: code, tokenizer, texts
+  uint64_t program = 0;      // code, tokenizer, texts
   uint64_t weights = 0;      // prepared: one layer, or all
-  uint64_t mapped = 0;       // pages of the checkpoint while they are prepared
+  uint64_t mapped = 0;       // pages of the checkpoint, or what a layer file holds, while they are prepared
   uint64_t activations = 0;  // the residual stream, as far as it is in memory
   uint64_t working = 0;      // inside a layer
   uint64_t head = 0;         // scoring

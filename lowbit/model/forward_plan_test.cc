@@ -22,9 +22,23 @@ class ShapeOnly : public LayerSource {
   uint64_t StoredBytes(size_t index) const override {
     uint64_t bytes = 0;
     for (const LinearSpec& linear : layout_.layers[index].linears) bytes += linear.out * linear.in * 2;
+    for (const auto& [name, settings] : PackedLinears(index))
+      bytes -= settings.rows * settings.cols * 2 - settings.Bytes(settings.scale_type);
     return bytes;
   }
-  uint64_t OwnedBytes(size_t) const override { return 0; }
+  std::map<std::string, PackedSettings, std::less<>> PackedLinears(size_t index) const override {
+    std::map<std::string, PackedSettings, std::less<>> packed;
+    if (!is_packed) return packed;
+    for (const LinearSpec& linear : layout_.layers[index].linears) {
+      PackedSettings& settings = packed[linear.name];
+      settings.bits = 4;
+      settings.symmetric = true;
+      settings.rows = linear.out;
+      settings.cols = settings.group_size = linear.in;
+      settings.input.bits = input_bits;
+    }
+    return packed;
+  }
   LayerWeights Layer(size_t) const override { return {}; }
   Weight Embedding() const override { return {}; }
   Weight Head() const override { return {}; }
@@ -32,6 +46,9 @@ class ShapeOnly : public LayerSource {
   void Prefetch(size_t) const override {}
   void Release(size_t) const override {}
   void ReleaseEmbeddingAndHead() const override {}
+
+  bool is_packed = false;  // in 4 bits per channel
+  int input_bits = 0;      // of packed linears
 
  private:
   ModelConfig config_;
@@ -119,6 +136,34 @@ TEST_F(ForwardPlanTest, ShortGroupsLeaveRoomForCopiesOfTheWidestInput) {
   EXPECT_EQ(least.rows_per_group, 512u);
   const uint64_t inside = 512 * (5120 + 2 * 64 * 128 + 2 * 8 * 128 + 25600), copy = 512 * 25600;
   EXPECT_GE(least.working, (inside + copy) * sizeof(float));
+}
+
+TEST_F(ForwardPlanTest, LinearsWithIntegerInputsTakeWhatTheBackendSaysOfThem) {
+  const std::unique_ptr<Backend> ref = MakeBackend("ref", "f32", threads_);
+  const auto plan = [&] {
+    return PlanForward(source_, *ref, WikiText(), {.bytes = uint64_t{1} << 40, .program = kProgram});
+  };
+  const ForwardPlan in_floats = plan();
+  source_.is_packed = true;
+  source_.input_bits = 8;
+  const ForwardPlan in_codes = plan();
+  EXPECT_LT(in_codes.weights, in_floats.weights / 7);
+  EXPECT_GT(in_codes.weights, in_floats.weights / 9);
+  EXPECT_LT(in_codes.mapped, in_floats.mapped);
+}
+
+// What is read from a layer file gives way to the prepared layer, linear by linear.
+TEST_F(ForwardPlanTest, ALayerFilesTensorsAreNotHeldBesideAllThatIsPrepared) {
+  const auto plan = [&] {
+    return PlanForward(source_, *backend_, WikiText(), {.least = true, .program = kProgram});
+  };
+  const ForwardPlan dense = plan();
+  source_.is_packed = true;
+  const ForwardPlan packed = plan();
+  EXPECT_EQ(packed.weights, dense.weights);
+  const uint64_t largest = 25600 * 5120 / 2 + 25600 * 4, panels = 2 * 512 * 25600 * sizeof(float);
+  EXPECT_GE(packed.mapped, largest + panels);
+  EXPECT_LE(packed.mapped, largest + panels + (uint64_t{1} << 20));
 }
 
 TEST_F(ForwardPlanTest, WorkIsWhatTheSizesSay) {

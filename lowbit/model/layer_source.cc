@@ -128,6 +128,31 @@ std::set<std::string> ReplaceVectors(const std::map<std::string, std::vector<flo
   return used;
 }
 
+std::string ArtefactSource::LayerPath(size_t index) const {
+  return artefact_.folder() + "/" + LayerFileName(index);
+}
+
+void ArtefactSource::RequireShape(const PackedSettings& packed, size_t index,
+                                  const LinearSpec& linear) const {
+  if (packed.rows == linear.out && packed.cols == linear.in) return;
+  throw Error(ErrorKind::kContent,
+              Place(LayerPath(index)).Tensor(ModelLayout::LayerPrefix(index) + linear.name + ".weight"),
+              fmt::format("shape [{}, {}], the base checkpoint has [{}, {}]", packed.rows, packed.cols,
+                          linear.out, linear.in));
+}
+
+std::map<std::string, PackedSettings, std::less<>> ArtefactSource::PackedLinears(size_t index) const {
+  const std::map<std::string, PackedSettings> stored = ReadPackedSettings(LayerPath(index));
+  std::map<std::string, PackedSettings, std::less<>> packed;
+  for (const LinearSpec& linear : layout().layers[index].linears) {
+    const auto it = stored.find(ModelLayout::LayerPrefix(index) + linear.name + ".weight");
+    if (it == stored.end()) continue;
+    RequireShape(it->second, index, linear);
+    packed[linear.name] = it->second;
+  }
+  return packed;
+}
+
 LayerWeights ArtefactSource::Layer(size_t index) const {
   LayerPatch patch = artefact_.Layer(index);
   PackedTensors& packed = patch.packed;
@@ -137,37 +162,26 @@ LayerWeights ArtefactSource::Layer(size_t index) const {
   for (const LinearSpec& linear : layout().layers[index].linears) {
     const auto it = packed.find(prefix + linear.name + ".weight");
     if (it == packed.end()) continue;
-    if (it->second.rows != linear.out || it->second.cols != linear.in) {
-      throw Error(ErrorKind::kContent,
-                  Place(artefact_.folder() + "/" + LayerFileName(index)).Tensor(Printable(it->first)),
-                  fmt::format("shape [{}, {}], the base checkpoint has [{}, {}]", it->second.rows,
-                              it->second.cols, linear.out, linear.in));
-    }
+    RequireShape(it->second, index, linear);
     weights.linears[linear.name] = std::make_shared<PackedTensor>(std::move(it->second));
     packed.erase(it);
   }
   for (const std::string& name : ReplaceVectors(patch.vectors, prefix, weights)) patch.vectors.erase(name);
   if (patch.Empty()) return weights;
   const std::string& other = packed.empty() ? patch.vectors.begin()->first : packed.begin()->first;
-  throw Error(ErrorKind::kContent,
-              Place(artefact_.folder() + "/" + LayerFileName(index)).Tensor(Printable(other)),
+  throw Error(ErrorKind::kContent, Place(LayerPath(index)).Tensor(Printable(other)),
               fmt::format("not a linear, norm, bias or router of layer {} of the base checkpoint", index));
 }
 
 // A layer's file, and the linears that it leaves to the base.
 uint64_t ArtefactSource::StoredBytes(size_t index) const {
   uint64_t bytes = artefact_.info().files.at(LayerFileName(index)).bytes;
-  const SafetensorsFile file(artefact_.folder() + "/" + LayerFileName(index));
+  const auto packed = PackedLinears(index);
   for (const LinearSpec& linear : layout().layers[index].linears) {
     const std::string name = ModelLayout::LayerPrefix(index) + linear.name + ".weight";
-    if (file.Find(name + ".codes") == nullptr) bytes += base_.checkpoint().Get(name).bytes.size();
+    if (!packed.contains(linear.name)) bytes += base_.checkpoint().Get(name).bytes.size();
   }
   return bytes;
-}
-
-// Codes as they are, scales in f32: a few per cent more than stored.
-uint64_t ArtefactSource::OwnedBytes(size_t index) const {
-  return artefact_.info().files.at(LayerFileName(index)).bytes / 20 * 21;
 }
 
 std::shared_ptr<const PackedTensor> ArtefactSource::FindPacked(const std::string& name) const {

@@ -47,8 +47,9 @@ class LayerSource {
 
   // Bytes of a layer's weights as they are stored: what Layer() reads.
   virtual uint64_t StoredBytes(size_t index) const = 0;
-  // Bytes that Layer()'s result owns rather than maps.
-  virtual uint64_t OwnedBytes(size_t index) const = 0;
+  // What Layer()'s result owns rather than maps, by name relative to the layer: linears that are packed. Reads
+  // headers alone.
+  virtual std::map<std::string, PackedSettings, std::less<>> PackedLinears(size_t) const { return {}; }
 
   // The layer is needed soon; not for now. Mapped pages only: nothing that this source owns.
   virtual void Prefetch(size_t index) const = 0;
@@ -71,7 +72,6 @@ class CheckpointSource : public LayerSource {
   Weight Head() const override;
   std::vector<float> FinalNorm() const override;
   uint64_t StoredBytes(size_t index) const override;
-  uint64_t OwnedBytes(size_t) const override { return 0; }
   void Prefetch(size_t index) const override;
   void Release(size_t index) const override;
   void ReleaseEmbeddingAndHead() const override;
@@ -104,7 +104,7 @@ class ArtefactSource : public LayerSource {
   Weight Head() const override;
   std::vector<float> FinalNorm() const override { return base_.FinalNorm(); }
   uint64_t StoredBytes(size_t index) const override;
-  uint64_t OwnedBytes(size_t index) const override;
+  std::map<std::string, PackedSettings, std::less<>> PackedLinears(size_t index) const override;
   void Prefetch(size_t) const override {}
   void Release(size_t index) const override { base_.Release(index); }  // linears that were kept
   void ReleaseEmbeddingAndHead() const override { base_.ReleaseEmbeddingAndHead(); }
@@ -112,6 +112,8 @@ class ArtefactSource : public LayerSource {
   const Artefact& artefact() const { return artefact_; }
 
  private:
+  std::string LayerPath(size_t index) const;
+  void RequireShape(const PackedSettings& packed, size_t index, const LinearSpec& linear) const;
   std::shared_ptr<const PackedTensor> FindPacked(const std::string& name) const;  // nullptr: not packed
   Artefact artefact_;
   CheckpointSource base_;

@@ -48,7 +48,6 @@ class Rescaled : public LayerSource {
   Weight Head() const override { return source_.Head(); }
   std::vector<float> FinalNorm() const override { return source_.FinalNorm(); }
   uint64_t StoredBytes(size_t index) const override { return source_.StoredBytes(index); }
-  uint64_t OwnedBytes(size_t index) const override { return source_.OwnedBytes(index); }
   void Prefetch(size_t) const override {}
   void Release(size_t) const override {}
   void ReleaseEmbeddingAndHead() const override {}

@@ -65,7 +65,6 @@ class Rescaled : public LayerSource {
   Weight Head() const override { return base_.Head(); }
   std::vector<float> FinalNorm() const override { return base_.FinalNorm(); }
   uint64_t StoredBytes(size_t index) const override { return base_.StoredBytes(index); }
-  uint64_t OwnedBytes(size_t) const override { return 0; }
   void Prefetch(size_t) const override {}
   void Release(size_t) const override {}
   void ReleaseEmbeddingAndHead() const override {}
