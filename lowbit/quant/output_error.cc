@@ -279,30 +279,33 @@ OutputErrors HeldOutStream::Measure(const LayerWeights& weights, const LayerPatc
   return errors;
 }
 
-uint64_t HeldOutStream::Bytes(const LayerSource& model, const CalibrationSet& set, const Backend& backend) {
-  if (set.held_out.empty()) return 0;
-  size_t rows = 0;
+HeldOutStream::Memory HeldOutStream::Bytes(const LayerSource& model, const CalibrationSet& set,
+                                           const Backend& backend) {
+  if (set.held_out.empty()) return {};
+  uint64_t rows = 0;
   for (const TokenIds& ids : set.held_out) rows += ids.size();
   const ModelConfig& c = model.config();
-  uint64_t most = 0;
+  Memory memory;
   for (const LayerLayout& layout : model.layout().layers) {
-    uint64_t inputs = 0, widest = 0;
+    uint64_t inputs = 0;
     for (const LayerStep& step : StepsOf(layout)) {
       uint64_t prepared = 0;
       for (const std::string& reader : step.readers)
         prepared += backend.PreparedBytes(layout.Linear(reader).out, step.width);
-      widest = std::max({widest, prepared, 3 * kRowsAtOnce * step.width * sizeof(float)});
+      memory.working = std::max({memory.working, prepared, 3 * kRowsAtOnce * step.width * sizeof(float)});
       // Of a mixture each row goes to the active experts alone.
       const size_t share =
           layout.experts && step.tap.find('.') != std::string::npos ? layout.experts->count : 1;
       const size_t times = share == 1 ? 1 : layout.experts->active;
       inputs += rows * step.width * sizeof(float) * times / share;
     }
-    most = std::max(most, inputs + widest);
+    memory.held = std::max(memory.held, inputs);
   }
-  const size_t inner = std::max({c.intermediate_size, c.moe_intermediate_size, kRowsAtOnce});
-  return most +
-         rows * (4 * c.hidden_size + 4 * c.QuerySize() + 4 * c.KeyValueSize() + 2 * inner) * sizeof(float);
+  const uint64_t inner = std::max({c.intermediate_size, c.moe_intermediate_size, kRowsAtOnce});
+  memory.held += 2 * rows * c.hidden_size * sizeof(float);  // of this layer's input and output
+  memory.working +=
+      rows * (2 * c.hidden_size + 4 * c.QuerySize() + 4 * c.KeyValueSize() + 2 * inner) * sizeof(float);
+  return memory;
 }
 
 }  // namespace lowbit

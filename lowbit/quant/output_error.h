@@ -44,8 +44,11 @@ class HeldOutStream {
   // Throws Error{kNumeric} naming the linear or the layer whose error is not finite. Needs one linear in f32.
   OutputErrors Measure(const LayerWeights& weights, const LayerPatch& patch, const ScalesByTap& scales) const;
 
-  // Memory that a stream takes, with what Measure needs.
-  static uint64_t Bytes(const LayerSource& model, const CalibrationSet& set, const Backend& backend);
+  // Memory that a stream takes: all the time, and while Advance or Measure is at work.
+  struct Memory {
+    uint64_t held = 0, working = 0;
+  };
+  static Memory Bytes(const LayerSource& model, const CalibrationSet& set, const Backend& backend);
 
  private:
   StagedLayer::Job Job() const;

@@ -70,7 +70,14 @@ class LayerMemory {
   // What is left of it for the recipes that learn from it.
   uint64_t Record(GramPart part, uint64_t outputs) const {
     uint64_t bytes = 4 * Copies(outputs);
-    for (const LayerStep& step : steps_) bytes += GramBytes(part, step.width) + StoredOf(step);
+    for (const LayerStep& step : steps_) bytes += GramBytes(part, step.width);
+    return bytes;
+  }
+
+  // Pages of the checkpoint; those that were read stay until the layer is done.
+  uint64_t Stored() const {
+    uint64_t bytes = 0;
+    for (const LayerStep& step : steps_) bytes += StoredOf(step);
     return bytes;
   }
 
@@ -84,7 +91,7 @@ class LayerMemory {
       const uint64_t tiles =
           method.Info().whole_matrix ? WholeMatrix(step, recipe.weights) : threads_ * w * kGptqRows * 9;
       const uint64_t prepare = BeforeOf(step) + Group() + GramBytes(GramPart::kFull, w) + factor;
-      const uint64_t round = BeforeOf(step) + Group() + factor + tiles + StoredOf(step);
+      const uint64_t round = BeforeOf(step) + Group() + factor + tiles;
       const uint64_t formed =
           recipe.weights.InputFor(w).IsPlain() ? 0 : Floats(std::min(group_, kFormedRows) * w);
       most = std::max({most, InputsOf(step, GramPart::kFull) + GramBytes(GramPart::kFull, w), prepare, round,
@@ -207,9 +214,9 @@ class LayerMemory {
   std::vector<LayerStep> steps_;
 };
 
-// A layer of a sweep: the full-precision pass, then recipe by recipe.
+// A layer of a sweep: the full-precision pass, then recipe by recipe, each measured on held-out rows in the end.
 uint64_t LayerPeak(const LayerMemory& layer, std::span<const Recipe* const> recipes,
-                   const CalibrationSet& calibration, bool saves_statistics) {
+                   const CalibrationSet& calibration, uint64_t measuring, bool saves_statistics) {
   GramPart part = saves_statistics ? GramPart::kFull : GramPart::kNone;
   uint64_t inputs = 0, outputs = 0;  // rows of what modules read and put out
   bool any_float = saves_statistics;
@@ -225,25 +232,22 @@ uint64_t LayerPeak(const LayerMemory& layer, std::span<const Recipe* const> reci
   inputs = std::max(inputs, outputs);
   uint64_t most = any_float ? layer.FloatPass(part, inputs, outputs) : 0;
   for (const Recipe* recipe : recipes) {
-    const uint64_t record = LearnsFromFloat(*recipe) ? layer.Record(part, outputs) : 0;
-    const uint64_t rescaled = recipe->Rescales() ? layer.LayerFloats() : 0;
-    if (recipe->awq) most = std::max(most, record + rescaled + layer.Search(*recipe));
-    if (recipe->smooth) most = std::max(most, record + rescaled);
-    if (HasOwnStream(*recipe)) most = std::max(most, record + rescaled + layer.OwnPass(*recipe));
+    const uint64_t held = layer.Stored() + (LearnsFromFloat(*recipe) ? layer.Record(part, outputs) : 0) +
+                          (recipe->Rescales() ? layer.LayerFloats() : 0);
+    if (recipe->awq) most = std::max(most, held + layer.Search(*recipe));
+    if (HasOwnStream(*recipe)) most = std::max(most, held + layer.OwnPass(*recipe));
+    if (LearnsFromFloat(*recipe) || measuring > 0) most = std::max(most, held + measuring);
   }
   return most;
 }
 
-// Every recipe's last layer may still be on its way to the disk while the next is made.
+// A recipe's file is on its way to the disk while the next is made, of whichever recipe.
 uint64_t PackedBytes(const QuantizeJob& job, std::span<const Recipe* const> recipes) {
-  uint64_t all = 0, most = 0;
+  uint64_t most = 0;
   for (const Recipe* recipe : recipes) {
-    uint64_t largest = 0;
-    for (const PlannedFile& file : PlanFiles(job.model, *recipe)) largest = std::max(largest, file.Bytes());
-    all += largest;
-    most = std::max(most, largest);
+    for (const PlannedFile& file : PlanFiles(job.model, *recipe)) most = std::max(most, file.Bytes());
   }
-  return all + most;
+  return 2 * most;
 }
 
 uint64_t LargestStoredMatrix(const QuantizeJob& job, std::span<const Recipe* const> recipes) {
@@ -277,7 +281,9 @@ bool HasOwnStream(const Recipe& recipe) {
 uint64_t SweepBytes(const QuantizeJob& job, std::span<const Recipe* const> recipes, bool in_file,
                     bool saves_statistics) {
   uint64_t fixed = kLibraries + PackedBytes(job, recipes);
-  if (job.calibration != nullptr) fixed += HeldOutStream::Bytes(job.model, *job.calibration, job.backend);
+  HeldOutStream::Memory held_out;
+  if (job.calibration != nullptr) held_out = HeldOutStream::Bytes(job.model, *job.calibration, job.backend);
+  fixed += held_out.held;
   uint64_t streams = 0;
   bool any_float = saves_statistics;
   for (const Recipe* recipe : recipes) {
@@ -286,14 +292,14 @@ uint64_t SweepBytes(const QuantizeJob& job, std::span<const Recipe* const> recip
   }
   streams += any_float ? 1 : 0;
   const uint64_t rounding = LargestStoredMatrix(job, recipes);
-  if (streams == 0) return fixed + rounding;
+  if (job.calibration == nullptr) return fixed + rounding;
   const uint64_t rows = job.calibration->Tokens();
   const uint64_t group = std::max<uint64_t>(kRowsPerGroup, job.calibration->spec.length);
   const uint64_t held = in_file ? std::min(rows, group) : rows;
   uint64_t layers = rounding;
   for (const LayerLayout& layout : job.model.layout().layers) {
-    layers = std::max(
-        layers, LayerPeak(LayerMemory(job, layout, rows, held), recipes, *job.calibration, saves_statistics));
+    layers = std::max(layers, LayerPeak(LayerMemory(job, layout, rows, held), recipes, *job.calibration,
+                                        held_out.working, saves_statistics));
   }
   return fixed + streams * CalibrationStream::RowBytes(job.model.config(), held) + layers;
 }

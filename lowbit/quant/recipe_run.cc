@@ -80,26 +80,22 @@ void RecipeRun::Begin() {
 void RecipeRun::Fail(std::exception_ptr failure) noexcept {
   failure_ = std::move(failure);
   stream_.reset();
-  patch_ = {};
   GiveUp();
 }
 
-void RecipeRun::ReadKept(size_t file) {
-  patch_ = {};
-  if (!kept_[file]) return;
+std::optional<LayerPatch> RecipeRun::ReadKept(size_t file) {
+  if (!kept_[file]) return std::nullopt;
   const PlannedFile& planned = rounder_.files()[file];
   const bool is_layer = file < job_.model.layout().layers.size();
   std::optional<LayerPatch> kept = out_.Kept(planned.name);
   const std::string measured = kept && kept->output_errors ? kept->output_errors->rows : "";
-  if (kept && planned.Describes(kept->packed) && (!is_layer || measured == held_out_)) {
-    patch_ = std::move(*kept);
-    return;
-  }
+  if (kept && planned.Describes(kept->packed) && (!is_layer || measured == held_out_)) return kept;
   kept_[file] = false;
-  if (!LearnsOrMeasures() || !is_layer || file < layers_to_make_) return;
+  if (!LearnsOrMeasures() || !is_layer || file < layers_to_make_) return std::nullopt;
   out_.Drop(planned.name);  // what it was made from has gone by
   starts_over_ = true;
   GiveUp();
+  return std::nullopt;
 }
 
 void RecipeRun::Follow(std::unique_ptr<CalibrationStream> stream) {
@@ -107,10 +103,18 @@ void RecipeRun::Follow(std::unique_ptr<CalibrationStream> stream) {
   if (stream_) stream_->WeighFirstTokens(cell_.recipe.gptq.sink_weight);
 }
 
+LayerPatch RecipeRun::ReadKeptAgain(size_t file) {
+  std::optional<LayerPatch> kept = ReadKept(file);
+  if (kept) return std::move(*kept);
+  throw Error(ErrorKind::kContent, Place(cell_.out_folder).Item(rounder_.files()[file].name),
+              "was whole a moment ago and is not any more, expected nobody else to write here");
+}
+
 void RecipeRun::DoLayer(size_t layer, const LayerWeights& weights, LayerRecord& record,
                         const CalibrationStream* floats, const HeldOutStream* held_out) {
-  LayerPatch patch = std::exchange(patch_, {});
   const bool is_new = !kept_[layer];
+  LayerPatch patch;
+  if (!is_new) patch = ReadKeptAgain(layer);
   std::optional<RescaledLayer> rescaled;
   const RoundingError before = rounder_.error();
   if (is_new && cell_.recipe.Rescales()) rescaled = Rescale(layer, weights, record, *floats, patch);
@@ -295,8 +299,7 @@ void RecipeRun::DoHead() {
   stream_.reset();
   const size_t layers = job_.model.layout().layers.size();
   for (size_t file = layers; file < rounder_.files().size(); ++file) {
-    ReadKept(file);
-    LayerPatch patch = std::exchange(patch_, {});
+    LayerPatch patch = ReadKept(file).value_or(LayerPatch());
     for (const PlannedMatrix& matrix : rounder_.files()[file].matrices) {
       const RoundingError before = rounder_.error();
       PackedTensor& packed = patch.packed[matrix.name];
@@ -317,9 +320,11 @@ void RecipeRun::Write(size_t file, LayerPatch patch, bool is_kept) {
     rounder_.AddError({patch.squared_error->first, patch.squared_error->second});
   }
   std::ranges::copy(patch.notes, std::back_inserter(result_.info.notes));
-  writing_ = std::async(std::launch::async, [this, name = written_, is_kept, patch = std::move(patch)] {
-    return is_kept ? out_.Describe(name, patch) : out_.Write(name, patch);
-  });
+  writing_ =
+      std::async(std::launch::async, [this, name = written_, is_kept, sent = std::move(patch)]() mutable {
+        const LayerPatch leaving = std::move(sent);  // with the last byte
+        return is_kept ? out_.Describe(name, leaving) : out_.Write(name, leaving);
+      });
 }
 
 void RecipeRun::FinishWriting() {

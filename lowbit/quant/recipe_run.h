@@ -58,8 +58,9 @@ class RecipeRun {
   // Its own calibration rows, where it learns from them.
   void Follow(std::unique_ptr<CalibrationStream> stream);
 
-  // What an earlier run left of a file. Before Misses and DoLayer.
-  void ReadKept(size_t file);
+  // What an earlier run left of a file, if that is whole and good. Before Misses and DoLayer, which reads it again:
+  // the layers of all recipes do not stay in memory until it is their turn.
+  std::optional<LayerPatch> ReadKept(size_t file);
   bool Misses(size_t layer) const { return !kept_[layer]; }
 
   // One layer, from an earlier run or made now. `record`: what the full-precision model did in it, by `floats`,
@@ -67,6 +68,8 @@ class RecipeRun {
   void DoLayer(size_t layer, const LayerWeights& weights, LayerRecord& record,
                const CalibrationStream* floats, const HeldOutStream* held_out);
   void DoHead();
+  // Waits for the file that is being written.
+  void FinishWriting();
 
   // Waits for the last file and writes the manifest.
   void Finish();
@@ -75,8 +78,8 @@ class RecipeRun {
   void GiveUp() noexcept;
 
  private:
+  LayerPatch ReadKeptAgain(size_t file);
   void Write(size_t file, LayerPatch patch, bool is_kept);
-  void FinishWriting();
   void MeasureOutputs(size_t layer, const LayerWeights& weights, const HeldOutStream& held_out,
                       const RescaledLayer* rescaled, LayerPatch& patch) const;
   RescaledLayer RescaleByMethod(size_t layer, const LayerWeights& weights, const LayerRecord& record,
@@ -107,7 +110,6 @@ class RecipeRun {
   double seconds_ = 0;
   std::vector<bool> kept_;  // by file: there, and once it was read whole and good, from an earlier run
   size_t layers_to_make_ = 0;
-  LayerPatch patch_;  // the kept file that was read last
   std::unique_ptr<CalibrationStream> stream_;
   QuantizeResult result_;
   std::future<ArtefactFile> writing_;

@@ -104,9 +104,17 @@ void Sweep::DoLayer(size_t layer) {
       if (layer == run->LayersToMake()) run->Follow(nullptr);  // nothing behind this is to be made
       run->DoLayer(layer, weights, record, float_.get(), held_out_.get());
     });
+    WaitForAllBut(run);
   }
   job_.model.Release(layer);
   if (layer + 1 < job_.model.layout().layers.size()) job_.model.Prefetch(layer + 1);
+}
+
+// A file is written while the next is made, whosever it is: two recipes' layers are in memory, not all.
+void Sweep::WaitForAllBut(const RecipeRun* writing) {
+  for (RecipeRun* run : runs_) {
+    if (run != writing && run->IsActive()) run->Do([&] { run->FinishWriting(); });
+  }
 }
 
 // What the full-precision model does in a layer, as far as anyone wants to know.

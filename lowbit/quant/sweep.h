@@ -38,6 +38,7 @@ class Sweep {
   bool IsNeeded(Concerns concerns, size_t layer) const;
   void OpenStreams();
   void DoLayer(size_t layer);
+  void WaitForAllBut(const RecipeRun* writing);
   LayerRecord Record(size_t layer, const LayerWeights& weights);
 
   const QuantizeJob& job_;
