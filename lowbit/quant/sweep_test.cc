@@ -98,6 +98,21 @@ TEST(Sweep, ASweepSaysWhatItsRecipesShared) {
   }
 }
 
+// A file leaves memory when it is written, whichever recipe's is made next.
+TEST(Sweep, MoreRecipesDoNotHoldMorePackedLayers) {
+  const CheckpointSource source(TinyModel("tiny-qwen3"));
+  const Threads threads(2);
+  const auto backend = MakeBackend("cpu", "f32", threads);
+  std::vector<Recipe> recipes;
+  std::set<uint64_t> peaks;
+  for (const char* recipe : {"rtn-w8-g32", "rtn-w4-g32", "rtn-w6-channel", "rtn-w2-g16"}) {
+    recipes.push_back(ParseRecipe(recipe));
+    const MemoryBudget budget{.bytes = uint64_t{1} << 40, .program = uint64_t{64} << 20};
+    peaks.insert(PlanQuantize({source, *backend, nullptr, budget}, recipes, Probe::kNo).PeakBytes());
+  }
+  EXPECT_EQ(peaks.size(), 1u);
+}
+
 TEST(Sweep, RecipesThatDoNotFitTogetherGoInLanes) {
   const CheckpointSource source(TinyModel("tiny-qwen3"));
   const Threads threads(2);
