@@ -103,18 +103,17 @@ void RecipeRun::Follow(std::unique_ptr<CalibrationStream> stream) {
   if (stream_) stream_->WeighFirstTokens(cell_.recipe.gptq.sink_weight);
 }
 
-LayerPatch RecipeRun::ReadKeptAgain(size_t file) {
-  std::optional<LayerPatch> kept = ReadKept(file);
-  if (kept) return std::move(*kept);
-  throw Error(ErrorKind::kContent, Place(cell_.out_folder).Item(rounder_.files()[file].name),
-              "was whole a moment ago and is not any more, expected nobody else to write here");
-}
-
 void RecipeRun::DoLayer(size_t layer, const LayerWeights& weights, LayerRecord& record,
                         const CalibrationStream* floats, const HeldOutStream* held_out) {
-  const bool is_new = !kept_[layer];
-  LayerPatch patch;
-  if (!is_new) patch = ReadKeptAgain(layer);
+  const bool was_whole = kept_[layer];
+  std::optional<LayerPatch> kept = ReadKept(layer);
+  if (starts_over_) return;
+  const bool is_new = !kept;
+  if (is_new && was_whole && LearnsFromFloat()) {  // and nothing of the pass was kept for it
+    throw Error(ErrorKind::kContent, Place(cell_.out_folder).Item(rounder_.files()[layer].name),
+                "was whole a moment ago and is not any more, expected nobody else to write here");
+  }
+  LayerPatch patch = std::move(kept).value_or(LayerPatch());
   std::optional<RescaledLayer> rescaled;
   const RoundingError before = rounder_.error();
   if (is_new && cell_.recipe.Rescales()) rescaled = Rescale(layer, weights, record, *floats, patch);

@@ -58,8 +58,8 @@ class RecipeRun {
   // Its own calibration rows, where it learns from them.
   void Follow(std::unique_ptr<CalibrationStream> stream);
 
-  // What an earlier run left of a file, if that is whole and good. Before Misses and DoLayer, which reads it again:
-  // the layers of all recipes do not stay in memory until it is their turn.
+  // What an earlier run left of a file, if that is whole and good. Before Needs, whose answer it may change. DoLayer
+  // reads it again: the layers of all recipes do not stay in memory until it is their turn.
   std::optional<LayerPatch> ReadKept(size_t file);
   bool Misses(size_t layer) const { return !kept_[layer]; }
 
@@ -78,7 +78,6 @@ class RecipeRun {
   void GiveUp() noexcept;
 
  private:
-  LayerPatch ReadKeptAgain(size_t file);
   void Write(size_t file, LayerPatch patch, bool is_kept);
   void MeasureOutputs(size_t layer, const LayerWeights& weights, const HeldOutStream& held_out,
                       const RescaledLayer* rescaled, LayerPatch& patch) const;

@@ -82,7 +82,9 @@ void Sweep::OpenStreams() {
 }
 
 void Sweep::DoLayer(size_t layer) {
-  for (RecipeRun* run : Active()) run->Do([&] { run->ReadKept(layer); });
+  for (RecipeRun* run : Active()) {
+    if (run->LearnsFromFloat()) run->Do([&] { run->ReadKept(layer); });
+  }
   LayerWeights weights;
   if (IsNeeded(&RecipeRun::LearnsOrMeasures, layer)) {
     DoShared(&RecipeRun::LearnsOrMeasures, [&] { weights = job_.model.Layer(layer); });
